@@ -1,0 +1,98 @@
+"""Metadata of the distribution; the build system and the tools' settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    # Read, not imported: the build has no Django to import the package with.
+    source = (HERE / "affiliations" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__(?:: \w+)? = "([^"]+)"$', source, re.MULTILINE)
+    if found is None:
+        raise RuntimeError("affiliations/__init__.py: __version__ is missing")
+    return found.group(1)
+
+
+# The first release of each series that holds the security fixes this package relies on; what came
+# before it in a series is excluded one by one, since `!=6.0.*` would take the whole series.
+DJANGO = ",".join(
+    ["Django>=5.2.18"]
+    + [f"!=6.0.{patch}" for patch in range(9)]
+    + [f"!=6.1.{patch}" for patch in range(2)]
+)
+
+BOTS = ["crawler-user-agents>=1.40"]
+DATABASE_URL = ["dj-database-url>=2.2"]
+
+setup(
+    name="django-affiliations",
+    version=version(),
+    description="Affiliate partners, visitors, conversions and callbacks that cannot get lost.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="the affiliations authors",
+    license_expression="BSD-3-Clause",
+    license_files=["LICENSE"],
+    keywords=["django", "affiliate", "partner", "referral", "conversion", "postback", "webhook"],
+    packages=find_packages(include=["affiliations", "affiliations.*"]),
+    include_package_data=True,
+    python_requires=">=3.11",
+    install_requires=[
+        DJANGO,
+        "requests>=2.32.4",
+        # Django 6.0 has the Tasks API built in, and only 5.2 needs this backport of it. A marker
+        # can ask for Python's version, not for Django's, and 5.2 runs on every Python that 6.x
+        # does; an extra would make 5.2 fail at start for whoever did not read about it. Beside
+        # Django 6 it lies unused: nothing imports it there. Before 0.11 it failed on Python 3.11.
+        "django-tasks>=0.11",
+    ],
+    extras_require={
+        "bots": BOTS,
+        "postgres": ["psycopg[binary]>=3.2"],
+        "mariadb": ["mysqlclient>=2.2.4"],
+        "demo": DATABASE_URL,
+        "test": [
+            *BOTS,
+            *DATABASE_URL,
+            "ada-url>=1.15",
+            "hypothesis>=6.100",
+            "mock>=5.1",
+            "playwright>=1.48",
+            "pytest>=8.3",
+            "pytest-asyncio>=0.24",
+            "pytest-django>=4.9",
+            "pytest-timeout>=2.3",
+            "standardwebhooks>=1.0",
+        ],
+        "docs": ["furo>=2024.8.6", "myst-parser>=4.0", "sphinx>=8.1"],
+        "lint": [
+            "bandit>=1.8",
+            "django-stubs>=5.2",
+            "import-linter>=2.5",
+            "mypy>=1.16",
+            "ruff>=0.14",
+            "types-requests>=2.32.4",
+        ],
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Web Environment",
+        "Framework :: Django",
+        "Framework :: Django :: 5.2",
+        "Framework :: Django :: 6.0",
+        "Framework :: Django :: 6.1",
+        "Intended Audience :: Developers",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Internet :: WWW/HTTP",
+        "Topic :: Office/Business",
+        "Typing :: Typed",
+    ],
+)

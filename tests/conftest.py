@@ -1,0 +1,118 @@
+import os
+from collections.abc import Callable, Iterator
+from inspect import iscoroutinefunction
+from shutil import which
+from typing import Any
+
+import hypothesis
+import pytest
+from asgiref.sync import SyncToAsync, async_to_sync
+from django.db import connections
+from django.test import AsyncClient, Client
+from playwright.sync_api import Page, sync_playwright
+
+# An example that is slow once, on a busy machine, is no failure.
+hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("suite")
+
+
+class SyncClient(Client):
+    """The sync client, that can be told from the other one."""
+
+    is_async = False
+
+
+class BlockingAsyncClient:
+    """Django's AsyncClient behind the sync client's interface.
+
+    Each call runs the whole asynchronous handler in an event loop of its own and waits for the
+    response. It cannot be used where a loop is running already, as in an `async def` test. Give
+    headers as `headers={...}`: environ names mean something only to the sync client.
+    """
+
+    is_async = True
+
+    def __init__(self, **defaults: Any) -> None:
+        self.wrapped = OneHostAsyncClient(**defaults)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.wrapped, name)
+        if not iscoroutinefunction(value):
+            return value
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            response = async_to_sync(value)(*args, **kwargs)
+            if hasattr(response, "client"):
+                # What follows a redirect through it, such as assertRedirects, has to block too.
+                response.client = self
+            return response
+
+        return call
+
+
+class OneHostAsyncClient(AsyncClient):
+    """An AsyncClient in which a given header replaces the default of that name.
+
+    Django's own appends it, so a test's Host would arrive as "testserver,example.com".
+    """
+
+    def _base_scope(self, **request: Any) -> dict[str, Any]:
+        scope = super()._base_scope(**request)
+        scope["headers"] = list(
+            {name: value for name, value in scope["headers"] if value or name != b"cookie"}.items()
+        )
+        return scope
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Create the test database, and leave nobody connected when it is dropped."""
+    yield
+    # `async def` tests reach the database from asgiref's thread, whose connection only it can close.
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+
+
+@pytest.fixture(params=[SyncClient, BlockingAsyncClient], ids=["sync", "async"])
+def new_client(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Make clients, one for each browser of a test; the test runs under both kinds."""
+    return request.param
+
+
+@pytest.fixture
+def both_clients(new_client: Callable[..., Any]) -> Any:
+    """One browser; the test runs under the sync and the async handler."""
+    return new_client()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium, or a skipped test: AFFILIATIONS_CHROMIUM names one by hand."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = os.environ.get("AFFILIATIONS_CHROMIUM") or next(filter(None, map(which, names)), None)
+    if found is None:
+        reason = f"no browser: none of {', '.join(names)} is on PATH"
+        if os.environ.get("AFFILIATIONS_REQUIRE_BROWSER"):
+            # The lane that exists for the browser must not pass by skipping.
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@pytest.fixture
+def page(chromium: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    """A blank page of a fresh Chromium."""
+    # Playwright leaves its event loop running in this thread, which Django takes for async code.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            args=[
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield browser.new_page()
+        browser.close()
+        # While that loop runs, the test has a connection of its own, which nobody would close later.
+        connections.close_all()

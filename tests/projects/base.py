@@ -1,0 +1,97 @@
+"""Settings of the test suite: the core, a tiny shop, and whatever database DATABASE_URL names."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+
+
+def database() -> dict[str, Any]:
+    """Return the database of DATABASE_URL, or a SQLite file that dies with this process."""
+    url = os.environ.get("DATABASE_URL")
+    if not url:
+        directory = tempfile.mkdtemp(prefix="affiliations-")
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
+        url = f"sqlite:///{directory}/affiliations.sqlite3"
+    config: dict[str, Any] = dict(dj_database_url.parse(url))
+    options = config.setdefault("OPTIONS", {})
+    if config["ENGINE"].endswith("sqlite3"):
+        file = Path(config["NAME"])
+        # A file, because threads and child processes must see it: by default it would be in memory.
+        config["TEST"] = {"NAME": str(file.with_name(f"test_{file.name}"))}
+        # As in production: readers go on beside a writer, and a writer waits for its turn at BEGIN
+        # rather than fail in the middle of its transaction.
+        options["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"
+        options["transaction_mode"] = "IMMEDIATE"
+        options["timeout"] = 20
+    elif config["ENGINE"].endswith("mysql"):
+        options["charset"] = "utf8mb4"
+        config["TEST"] = {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_unicode_ci"}
+    return config
+
+
+SECRET_KEY = "a key for tests only, and long enough that no system check complains of its length"
+ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
+DATABASES = {"default": database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+ROOT_URLCONF = "tests.projects.urls"
+STATIC_URL = "/static/"
+# The real ones are slow on purpose, and no test is about passwords.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "affiliations",
+    "tests.shop",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "affiliations.middleware.AffiliateMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AFFILIATE_TRIGGERS = (
+    (
+        "User registered",
+        "django.db.models.signals.post_save",
+        "affiliations.triggers.object_created",
+        "AUTH_USER_MODEL",
+    ),
+    (
+        "Order placed",
+        "django.db.models.signals.post_save",
+        "affiliations.triggers.object_created",
+        "shop.Order",
+    ),
+)
+AFFILIATE_RAISE_TRIGGER_ERRORS = True
