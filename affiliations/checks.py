@@ -1,0 +1,190 @@
+"""Report everything that is wrong with the settings, at once, each by an id of its own.
+
+Errors E001 to E013 are those of the settings, see conf.py. The rest:
+
+- E020: an item of AFFILIATE_TRIGGERS is not of a form that can be read
+- E021 to E023: its signal, receiver or sender does not resolve
+- E024: two triggers have one name
+- E025: an option of a trigger cannot be used
+- E030: sessions are missing
+- E031: the middleware stands before SessionMiddleware
+- W032: the middleware is missing
+- W033: the middleware stands before AuthenticationMiddleware
+- E034: a dotted path in a setting does not resolve
+- W040: a subscription names a trigger that the settings do not
+- W041: the site's key that a partner's secret was made with is gone
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Tags, Warning
+from django.core.checks import register as register_check
+from django.db import DatabaseError
+from django.dispatch import Signal
+
+from . import firing, middleware
+from .conf import Settings, settings
+from .models import Partner, Subscription
+from .models.partners import site_keys
+from .signing import key_fingerprint
+from .triggers import Trigger
+
+__all__ = ["check_database", "check_middleware", "check_settings", "check_triggers", "register"]
+
+AppConfigs = Sequence[AppConfig] | None
+MAX_TRIGGER_NAME = 100
+OURS = frozenset(
+    f"{middleware.__name__}.{name}"
+    for name in ("AffiliateMiddleware", "AffiliateVisitorsRegistrationMiddleware")
+)
+SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
+AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
+
+
+def register() -> None:
+    """Register the checks; one asks the database: `migrate` and `check --database` run it."""
+    for check in (check_settings, check_triggers, check_middleware):
+        register_check(check, "affiliations")
+    register_check(check_database, Tags.database)
+
+
+def check_settings(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
+    """Hold every setting against its rule."""
+    found: list[CheckMessage] = []
+    for setting in Settings.declared():
+        value = getattr(settings, setting.name)
+        if problem := setting.rule(value):
+            hint = f"It is {value!r}; the default is {setting.default!r}."
+            found.append(Error(f"{setting.setting} {problem}.", hint=hint, id=setting.check_id))
+    for name in ("ATTRIBUTION", "CONSENT"):
+        value = getattr(settings, name)
+        if isinstance(value, str) and value not in ("last", "first") and "." in value.strip("."):
+            found += _resolves(value, f"AFFILIATE_{name}", "affiliations.E034", callable)
+    return found
+
+
+def _resolves(path: Any, what: str, check_id: str, fits: Any) -> list[CheckMessage]:
+    try:
+        value = firing.resolve(path)
+    except Exception as error:  # noqa: BLE001 - importing the site's module may raise anything
+        hint = f"{type(error).__name__}: {error}"
+        return [Error(f"{what}: {path!r} cannot be imported.", hint=hint, id=check_id)]
+    if fits(value):
+        return []
+    return [Error(f"{what}: {path!r} is {value!r}, which is of no use there.", id=check_id)]
+
+
+def check_triggers(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
+    """Hold every item of AFFILIATE_TRIGGERS against what a trigger is."""
+    found: list[CheckMessage] = []
+    if not isinstance(settings.TRIGGERS, list | tuple):
+        return found
+    names: dict[str, int] = {}
+    for position, item in enumerate(settings.TRIGGERS):
+        where = f"AFFILIATE_TRIGGERS[{position}]"
+        if (
+            not isinstance(item, list | tuple)
+            or not 4 <= len(item) <= len(Trigger._fields)
+            or not isinstance(item[0], str)
+            or not 0 < len(item[0]) <= MAX_TRIGGER_NAME
+        ):
+            hint = "It takes (name, signal, receiver, sender), with a name of 1 to 100 characters."
+            found.append(Error(f"{where} is {item!r}.", hint=hint, id="affiliations.E020"))
+            continue
+        trigger = Trigger(*item)
+        if (earlier := names.setdefault(trigger.name.casefold(), position)) != position:
+            message = f"{where} has the name of AFFILIATE_TRIGGERS[{earlier}], {trigger.name!r}."
+            hint = "Subscriptions name a trigger: two of one name cannot be told apart."
+            found.append(Error(message, hint=hint, id="affiliations.E024"))
+        found += _check_trigger(trigger, f"{where} ({trigger.name!r})")
+    return found
+
+
+def _check_trigger(trigger: Trigger, where: str) -> Iterable[CheckMessage]:
+    yield from _resolves(
+        trigger.signal, f"{where}, signal", "affiliations.E021", lambda it: isinstance(it, Signal)
+    )
+    yield from _resolves(trigger.receiver, f"{where}, receiver", "affiliations.E022", callable)
+    try:
+        firing.resolve_sender(trigger.sender)
+    except Exception as error:  # noqa: BLE001 - importing the site's module may raise anything
+        message = f"{where}, sender: {trigger.sender!r} is neither a model nor can be imported."
+        hint = f"{type(error).__name__}: {error}"
+        yield Error(message, hint=hint, id="affiliations.E023")
+    for name in ("user", "visitor", "amount", "currency", "reference"):
+        finder = getattr(trigger, name)
+        if not (finder is None or callable(finder) or (isinstance(finder, str) and finder)):
+            message = f"{where}, {name}: {finder!r} is neither an attribute path nor a callable."
+            yield Error(message, id="affiliations.E025")
+    if not isinstance(trigger.repeat, bool):
+        message = f"{where}, repeat: {trigger.repeat!r} is neither True nor False."
+        yield Error(message, id="affiliations.E025")
+    if trigger.amount is not None and trigger.currency is None:
+        message = f"{where}, currency: an amount is of no use without its currency."
+        yield Error(message, hint="Say currency='EUR', say.", id="affiliations.E025")
+
+
+def check_middleware(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
+    """See that the middleware is there, and finds a session and a user where it stands."""
+    found: list[CheckMessage] = []
+    listed = list(django_settings.MIDDLEWARE)
+    ours = next((position for position, path in enumerate(listed) if path in OURS), None)
+    if ours is None:
+        hint = "Add 'affiliations.middleware.AffiliateMiddleware' below AuthenticationMiddleware."
+        message = "MIDDLEWARE has no AffiliateMiddleware: no visitor is ever recorded."
+        return [Warning(message, hint=hint, id="affiliations.W032")]
+    if SESSION not in listed:
+        hint = f"Add {SESSION!r} above AffiliateMiddleware."
+        message = "AffiliateMiddleware needs sessions, and MIDDLEWARE has none."
+        found.append(Error(message, hint=hint, id="affiliations.E030"))
+    elif listed.index(SESSION) > ours:
+        hint = "Move AffiliateMiddleware below it."
+        message = "AffiliateMiddleware stands before SessionMiddleware."
+        found.append(Error(message, hint=hint, id="affiliations.E031"))
+    if AUTHENTICATION in listed and listed.index(AUTHENTICATION) > ours:
+        hint = "Move AffiliateMiddleware below it."
+        message = (
+            "AffiliateMiddleware stands before AuthenticationMiddleware: users who are logged in "
+            "are not recognised when they follow an affiliate link."
+        )
+        found.append(Warning(message, hint=hint, id="affiliations.W033"))
+    return found
+
+
+def check_database(
+    app_configs: AppConfigs, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """See that what is stored still fits the settings."""
+    found: list[CheckMessage] = []
+    names = {trigger.name for trigger in firing.declared()}
+    keys = {key_fingerprint(key) for key in site_keys()}
+    for alias in databases or ():
+        try:
+            strays = list(
+                Subscription.objects.using(alias)
+                .exclude(trigger__in=names)
+                .values_list("trigger", flat=True)
+                .distinct()
+                .order_by("trigger")
+            )
+            orphans = Partner.objects.using(alias).exclude(secret_fingerprint__in=keys).count()
+        except DatabaseError:
+            continue  # not migrated yet
+        for name in strays:
+            hint = "Add the trigger again, or change or delete its subscriptions in the admin."
+            message = (
+                f"Partners are subscribed to {name!r}, which AFFILIATE_TRIGGERS does not name."
+            )
+            found.append(Warning(message, hint=hint, id="affiliations.W040"))
+        if orphans:
+            message = (
+                f"{orphans} partners' signing secrets were made with a SECRET_KEY that is gone."
+            )
+            hint = "Put it into SECRET_KEY_FALLBACKS, or issue new secrets in the admin."
+            found.append(Warning(message, hint=hint, id="affiliations.W041"))
+    return found

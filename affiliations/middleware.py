@@ -1,0 +1,141 @@
+"""Notice who was sent by a partner, and give every request its visitor."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.module_loading import import_string
+
+from . import bots, ident, partners, querystring, visits
+from .conf import settings
+from .context import current_request
+
+__all__ = ["AffiliateMiddleware", "AffiliateVisitorsRegistrationMiddleware"]
+
+logger = logging.getLogger(__name__)
+
+
+class AffiliateRedirect(HttpResponse):
+    """A redirect to a part of this site, whose query string reaches the browser byte for byte.
+
+    Django's own redirect would quote the query anew.
+    """
+
+    status_code = 302
+
+    def __init__(self, location: str) -> None:
+        super().__init__()
+        self.headers["Location"] = location
+        # Kept by nobody: it would give one visitor's attribution to everybody.
+        self.headers["Cache-Control"] = "private, no-store"
+
+    @property
+    def url(self) -> str:
+        """Where it leads, under the name that Django's redirects have for it."""
+        return self.headers["Location"]
+
+
+class AffiliateMiddleware:
+    """Record visitors who follow an affiliate link, and attach `request.affiliate_visitor`.
+
+    Belongs below SessionMiddleware and AuthenticationMiddleware. A request without the affiliate
+    key in its query, and that is nearly every one, costs no query, and its session is not read.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self.is_async:
+            return self.__acall__(request)
+        if settings.QUERY_STRING_KEY in request.META.get("QUERY_STRING", ""):
+            redirect = refer(request)
+            if redirect is not None:
+                return redirect
+        visits.attach(request)
+        token = current_request.set(request)
+        try:
+            response: HttpResponseBase = self.get_response(request)
+        finally:
+            current_request.reset(token)
+        ident.write(request, response)
+        return response
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        if settings.QUERY_STRING_KEY in request.META.get("QUERY_STRING", ""):
+            redirect = await sync_to_async(refer)(request)
+            if redirect is not None:
+                return redirect
+        visits.attach(request)
+        token = current_request.set(request)
+        try:
+            response: HttpResponseBase = await self.get_response(request)
+        finally:
+            current_request.reset(token)
+        ident.write(request, response)
+        return response
+
+
+#: The name under which the predecessor's users have it in their settings.
+AffiliateVisitorsRegistrationMiddleware = AffiliateMiddleware
+
+
+def refer(request: HttpRequest) -> HttpResponse | None:
+    """Answer a request that carries the affiliate key; None where it is to go on as it is."""
+    if request.method not in ("GET", "HEAD"):
+        return None
+    query = request.META.get("QUERY_STRING", "")
+    key = settings.QUERY_STRING_KEY
+    uid = querystring.find(query, key)
+    if uid is None:
+        return None
+    location = querystring.redirect_target(request.path, querystring.strip(query, key))
+    response = AffiliateRedirect(location)
+    if request.method == "GET" and not is_refused(request):
+        try:
+            partner_id = partners.active_id(uid)
+            if partner_id is not None and is_wanted(request):
+                visits.record(request, partner_id, location)
+                ident.write(request, response)
+        except DatabaseError:
+            # The visitor came to see the site: that the click cannot be recorded is not theirs.
+            logger.exception("A visitor of partner %s could not be recorded", uid)
+    return response
+
+
+def is_refused(request: HttpRequest) -> bool:
+    """Tell whether the browser asks not to be tracked, or nobody has clicked."""
+    if settings.HONOUR_GPC and request.META.get("HTTP_SEC_GPC") == "1":
+        return True
+    return bots.is_prefetch(request.META)
+
+
+def is_wanted(request: HttpRequest) -> bool:
+    """Tell whether a visitor is to be recorded: not for a robot, nor without the site's consent."""
+    return not bots.is_bot(request.META.get("HTTP_USER_AGENT", "")) and has_consent(request)
+
+
+def has_consent(request: HttpRequest) -> bool:
+    """Ask the site's own hook whether this visitor agreed; no answer and a failure mean no."""
+    hook = settings.CONSENT
+    if hook is None:
+        return True
+    try:
+        if isinstance(hook, str):
+            hook = import_string(hook)
+        return bool(hook(request))
+    except Exception:
+        logger.exception("AFFILIATE_CONSENT failed; the visitor is not recorded")
+        return False

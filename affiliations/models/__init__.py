@@ -1,0 +1,21 @@
+"""The core's tables."""
+
+from ..exceptions import InvalidCallBackURL, InvalidCallbackURL
+from .callbacks import Callback, CallbackAttempt
+from .conversions import Conversion, Share
+from .keys import ApiKey
+from .partners import Partner, Subscription
+from .visitors import Visitor
+
+__all__ = [
+    "ApiKey",
+    "Callback",
+    "CallbackAttempt",
+    "Conversion",
+    "InvalidCallBackURL",
+    "InvalidCallbackURL",
+    "Partner",
+    "Share",
+    "Subscription",
+    "Visitor",
+]

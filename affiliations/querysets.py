@@ -1,0 +1,77 @@
+"""Questions about many rows, as adjectives that chain."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from django.db import models
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from .conf import settings
+
+if TYPE_CHECKING:
+    from .models import Callback, Conversion, Partner, Visitor  # noqa: F401
+
+
+class PartnerQuerySet(models.QuerySet["Partner"]):
+    """Partners."""
+
+    def active(self) -> Self:
+        """Keep those with whom there is a deal."""
+        return self.filter(active=True)
+
+    def with_counts(self) -> Self:
+        """Add `visitor_count` and `success_count`, each counted on its own index."""
+        visitors = self.model._meta.get_field("visitors").related_model._base_manager
+        own = visitors.filter(partner=models.OuterRef("pk")).order_by().values("partner")
+        count = models.Count("pk")
+        return self.annotate(
+            visitor_count=_counted(own.annotate(n=count)),
+            success_count=_counted(own.filter(successful_on__isnull=False).annotate(n=count)),
+        )
+
+
+def _counted(rows: Any) -> Any:
+    return Coalesce(models.Subquery(rows.values("n"), output_field=models.IntegerField()), 0)
+
+
+class VisitorQuerySet(models.QuerySet["Visitor"]):
+    """Visitors."""
+
+    def in_window(self, now: datetime | None = None) -> Self:
+        """Keep those whose last click is recent enough to be credited."""
+        return self.filter(clicked_on__gt=(now or timezone.now()) - settings.WINDOW)
+
+    def successful(self) -> Self:
+        """Keep those who did what their partner is credited for."""
+        return self.filter(successful_on__isnull=False)
+
+    def for_partner(self, partner: Partner) -> Self:
+        """Keep those whom `partner` sent."""
+        return self.filter(partner=partner)
+
+
+class ConversionQuerySet(models.QuerySet["Conversion"]):
+    """Conversions."""
+
+    def standing(self) -> Self:
+        """Keep those that were not taken back."""
+        return self.filter(reversed_on=None)
+
+    def for_partner(self, partner: Partner) -> Self:
+        """Keep those in which `partner` has a share."""
+        return self.filter(shares__visitor__partner=partner).distinct()
+
+
+class CallbackQuerySet(models.QuerySet["Callback"]):
+    """Callbacks."""
+
+    def due(self, now: datetime | None = None) -> Self:
+        """Keep those that wait, and whose time has come."""
+        return self.filter(state="pending", due__lte=now or timezone.now())
+
+    def for_partner(self, partner: Partner) -> Self:
+        """Keep those that go to `partner`."""
+        return self.filter(partner=partner)

@@ -1,0 +1,181 @@
+"""System checks: every wrong setting in turn is reported by its id, and nothing raises."""
+
+from datetime import timedelta
+
+import pytest
+from django.core.checks import run_checks
+from django.test import override_settings
+
+from affiliations import firing
+from affiliations.conf import Settings
+from affiliations.models import Partner, Subscription
+from affiliations.triggers import Trigger
+from tests.core.factories import make_partner
+
+POST_SAVE = "django.db.models.signals.post_save"
+CREATED = "affiliations.triggers.object_created"
+GOOD = ("Good", POST_SAVE, CREATED, "auth.User")
+
+
+def found(**settings):
+    with override_settings(**settings):
+        return sorted({message.id for message in run_checks()})
+
+
+def test_the_settings_of_the_tests_are_right():
+    assert found() == []
+
+
+WRONG = {
+    "AFFILIATE_QUERY_STRING_KEY": ["", "a b", "a&b", 3, None, "x" * 65, "ä"],
+    "AFFILIATE_SESSION_KEY": ["", None, 3],
+    "AFFILIATE_WINDOW": [30, timedelta(0), timedelta(days=-1), None, "30", timedelta(days=10**6)],
+    "AFFILIATE_ATTRIBUTION": ["middle", 3, None, ""],
+    "AFFILIATE_SUBID_KEYS": ["sub1", ("a", "a"), ("a b",), list("abcdef"), None],
+    "AFFILIATE_CLICK_ID_KEY": ["", None],
+    "AFFILIATE_CONSENT": [True, "yes"],
+    "AFFILIATE_HONOUR_GPC": [1, None, "on"],
+    "AFFILIATE_COOKIE": [1, "affiliate_ident"],
+    "AFFILIATE_COOKIE_NAME": ["a b", None],
+    "AFFILIATE_END_ON_SUCCESS": [0],
+    "AFFILIATE_RAISE_TRIGGER_ERRORS": ["no"],
+    "AFFILIATE_TRIGGERS": [None, "x", {GOOD}, 3],
+}
+
+
+def test_no_setting_is_left_out():
+    assert list(WRONG) == [setting.setting for setting in Settings.declared()]
+    ids = [setting.check_id for setting in Settings.declared()]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
+)
+def test_every_setting_wrong_in_turn(name, value):
+    [setting] = [each for each in Settings.declared() if each.setting == name]
+    assert found(**{name: value}) == [setting.check_id]
+
+
+@pytest.mark.parametrize("value", ["nowhere.to.be.found", "tests.core.test_checks.WRONG"])
+@pytest.mark.parametrize("name", ["AFFILIATE_ATTRIBUTION", "AFFILIATE_CONSENT"])
+def test_a_path_that_does_not_resolve(name, value):
+    assert found(**{name: value}) == ["affiliations.E034"]
+
+
+RAISES = "tests.core.raises_on_import.signal"
+
+
+def changed(**items):
+    return tuple(Trigger(*GOOD)._replace(**items))
+
+
+@pytest.mark.parametrize(
+    ("trigger", "check_id"),
+    [
+        ("a string", "E020"),
+        ((), "E020"),
+        (GOOD[:3], "E020"),
+        ((*GOOD, *range(9)), "E020"),
+        (changed(name=""), "E020"),
+        (changed(name="x" * 101), "E020"),
+        (changed(name=3), "E020"),
+        (changed(signal="django.db.models.signals.post_sav"), "E021"),
+        (changed(signal="nowhere.signal"), "E021"),
+        (changed(signal="post_save"), "E021"),
+        (changed(signal=RAISES), "E021"),
+        (changed(signal="affiliations.triggers.object_created"), "E021"),
+        (changed(signal=3), "E021"),
+        (changed(receiver="affiliations.triggers.object_crated"), "E022"),
+        (changed(receiver="affiliations.triggers.__all__"), "E022"),
+        (changed(receiver=None), "E022"),
+        (changed(receiver=RAISES), "E022"),
+        (changed(sender="auth.Usr"), "E023"),
+        (changed(sender="nowhere.at.all"), "E023"),
+        (changed(sender=""), "E023"),
+        (changed(sender=RAISES), "E023"),
+        (changed(user=3), "E025"),
+        (changed(reference=""), "E025"),
+        (changed(amount="total"), "E025"),
+        (changed(repeat="yes"), "E025"),
+    ],
+)
+def test_every_item_of_a_trigger_wrong_in_turn(trigger, check_id):
+    assert found(AFFILIATE_TRIGGERS=[trigger]) == [f"affiliations.{check_id}"]
+
+
+def test_a_message_says_which_tuple_and_which_item():
+    with override_settings(AFFILIATE_TRIGGERS=[GOOD, changed(name="Bad", receiver="no.where")]):
+        [message] = run_checks()
+    assert "AFFILIATE_TRIGGERS[1] ('Bad'), receiver" in message.msg
+    assert "no.where" in message.msg
+
+
+def test_two_triggers_of_one_name():
+    assert found(AFFILIATE_TRIGGERS=[GOOD, changed(name="good")]) == ["affiliations.E024"]
+
+
+def test_everything_at_once():
+    ids = found(
+        AFFILIATE_WINDOW=3,
+        AFFILIATE_COOKIE=3,
+        AFFILIATE_TRIGGERS=[GOOD[:2], changed(signal="no.where", receiver="no.where")],
+    )
+    assert ids == [f"affiliations.E0{number}" for number in ("03", "09", "20", "21", "22")]
+
+
+def test_a_broken_trigger_leaves_the_good_ones_connected():
+    with override_settings(AFFILIATE_TRIGGERS=[changed(name="Bad", signal="no.where"), GOOD]):
+        assert len(firing._connected) == 1
+    assert len(firing._connected) == 2
+
+
+OURS = "affiliations.middleware.AffiliateMiddleware"
+SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
+AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
+
+
+@pytest.mark.parametrize(
+    ("middleware", "expected"),
+    [
+        ([SESSION, AUTHENTICATION, OURS], []),
+        (
+            [
+                SESSION,
+                AUTHENTICATION,
+                "affiliations.middleware.AffiliateVisitorsRegistrationMiddleware",
+            ],
+            [],
+        ),
+        ([SESSION, AUTHENTICATION], ["W032"]),
+        ([OURS], ["E030"]),
+        ([OURS, SESSION], ["E031"]),
+        ([SESSION, OURS, AUTHENTICATION], ["W033"]),
+    ],
+)
+def test_the_middleware_and_its_place(middleware, expected):
+    with override_settings(MIDDLEWARE=middleware):
+        ids = [message.id for message in run_checks(tags=["affiliations"])]
+    assert ids == [f"affiliations.{each}" for each in expected]
+
+
+@pytest.mark.django_db
+def test_a_subscription_whose_trigger_is_gone_is_flagged():
+    partner = make_partner({"Order placed": ""})
+    assert run_checks(databases=["default"]) == []
+    Subscription.objects.create(partner=partner, trigger="Long gone")
+    [message] = run_checks(databases=["default"])
+    assert message.id == "affiliations.W040"
+    assert "Long gone" in message.msg
+
+
+@pytest.mark.django_db
+def test_secrets_whose_key_is_gone_are_flagged(settings):
+    make_partner()
+    with override_settings(SECRET_KEY="another" * 10):
+        [message] = run_checks(databases=["default"])
+        assert message.id == "affiliations.W041"
+        assert Partner.objects.get().signing_secrets() == []
+    with override_settings(SECRET_KEY="another" * 10, SECRET_KEY_FALLBACKS=[settings.SECRET_KEY]):
+        assert run_checks(databases=["default"]) == []
+        assert len(Partner.objects.get().signing_secrets()) == 1
