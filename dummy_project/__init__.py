@@ -1,0 +1,1 @@
+"""A shop with one affiliate partner, to see the suite at work: `python -m dummy_project`."""

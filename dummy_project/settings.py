@@ -1,0 +1,113 @@
+"""Settings of the demo, and an example of how a site takes the suite in.
+
+What a site adds of its own is under "Affiliations"; the rest is what `django-admin startproject`
+would write.
+"""
+
+from pathlib import Path
+
+import dj_database_url
+
+from affiliations.triggers import Trigger
+
+BASE_DIR = Path(__file__).resolve().parent
+
+# --- Affiliations -------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "affiliations",
+    "dummy_project.shop",
+    "dummy_project.partner_site",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    # Below the sessions and the users, both of which it asks.
+    "affiliations.middleware.AffiliateMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+# What a partner can be credited for. Subscriptions refer to these names.
+AFFILIATE_TRIGGERS = [
+    # A plain tuple: a name, a signal, a receiver, the signal's sender.
+    (
+        "User registered",
+        "django.db.models.signals.post_save",
+        "affiliations.triggers.object_created",
+        "django.contrib.auth.models.User",
+    ),
+    # The same four, and where on an order to find what the partner is told about it.
+    Trigger(
+        "Order placed",
+        "django.db.models.signals.post_save",
+        "affiliations.triggers.object_created",
+        "shop.Order",
+        user="user",
+        amount="total",
+        currency="currency",
+        reference="number",
+    ),
+]
+
+# --- The rest -----------------------------------------------------------------------------------
+
+# This key is public. A real site keeps its own one secret: it also signs what partners are told.
+SECRET_KEY = "demo-only-key-never-use-it-for-a-real-site"
+DEBUG = True
+ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+
+ROOT_URLCONF = "dummy_project.urls"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# The environment's DATABASE_URL, or else a file beside this one.
+DATABASES = {"default": dj_database_url.config(default=f"sqlite:///{BASE_DIR / 'demo.sqlite3'}")}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # Requests and the delivery of callbacks write at the same time: let them wait their turn.
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
+    }
+
+LOGIN_URL = "shop:log-in"
+LOGIN_REDIRECT_URL = "shop:home"
+LOGOUT_REDIRECT_URL = "shop:home"
+# Another project on this machine, at another port, keeps its own session.
+SESSION_COOKIE_NAME = "affiliations_demo_session"
+
+STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+
+# A line for each request would bury what the demo has to say. What fails is still shown.
+LOGGING = {
+    "version": 1,
+    "incremental": True,
+    "loggers": {"django": {"level": "ERROR"}, "django.server": {"level": "ERROR"}},
+}
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"

@@ -1,0 +1,1 @@
+"""The shop: what it sells, who registers, what they order and refund."""

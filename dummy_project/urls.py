@@ -1,0 +1,17 @@
+"""Mount the shop, the partner's site and the admin."""
+
+from django.contrib import admin
+from django.templatetags.static import static
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+admin.site.site_header = "Harbour Kiln: the shop's admin"
+admin.site.site_title = "Harbour Kiln"
+admin.site.index_title = "The demo's tables"
+
+urlpatterns = [
+    path("", include("dummy_project.shop.urls")),
+    path("partner-site/", include("dummy_project.partner_site.urls")),
+    path("admin/", admin.site.urls),
+    path("favicon.ico", RedirectView.as_view(url=static("shop.svg"))),
+]

@@ -1,0 +1,114 @@
+"""`python -m dummy_project`: it starts, starts again, and says what is in its way."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+import requests
+
+from .conftest import free_port
+
+
+def rows(file, query):
+    with closing(sqlite3.connect(file)) as connection:
+        return [row[0] for row in connection.execute(query)]
+
+
+def test_it_prints_where_to_click(open_demo, tmp_path):
+    with open_demo(tmp_path / "demo.sqlite3") as demo:
+        for path in ("/partner-site/", "/sign-up/", "/partner-site/log/", "/admin/"):
+            assert f"{demo.url}{path}" in demo.banner
+            assert requests.get(demo.url + path, timeout=10).status_code == 200
+        assert "admin / admin (this demo only)" in demo.banner
+
+
+def test_it_finds_everything_again_on_another_port(open_demo, tmp_path):
+    file = tmp_path / "demo.sqlite3"
+    tables = ("affiliations_partner", "affiliations_subscription", "auth_user", "shop_product")
+    with open_demo(file):
+        first = {table: rows(file, f"SELECT id FROM {table}") for table in tables}
+    with open_demo(file) as demo:
+        assert first == {table: rows(file, f"SELECT id FROM {table}") for table in tables}
+        addresses = rows(file, "SELECT callback_url FROM affiliations_subscription")
+        assert all(each.startswith(f"{demo.url}/partner-site/callback/") for each in addresses)
+        assert len(addresses) == 2
+        assert demo.url in requests.get(f"{demo.url}/partner-site/", timeout=10).text
+
+
+def test_it_leaves_an_address_elsewhere_alone(open_demo, tmp_path):
+    file = tmp_path / "demo.sqlite3"
+    elsewhere = "https://anna.example/{visitor_id}"
+    with open_demo(file):
+        pass
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE affiliations_subscription SET callback_url = ?", (elsewhere,))
+    with open_demo(file):
+        addresses = rows(file, "SELECT callback_url FROM affiliations_subscription")
+    assert addresses == [elsewhere, elsewhere]
+
+
+def test_a_port_that_is_busy_is_named_and_another_suggested(open_demo, python, tmp_path):
+    with open_demo(tmp_path / "demo.sqlite3") as demo:
+        port = demo.url.rpartition(":")[2]
+
+        done = python("-m", "dummy_project", "--port", port)
+
+    assert done.returncode == 1
+    assert f"Port {port} is busy" in done.stderr
+    assert f"--port {int(port) + 1}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("sqlite:////nowhere/at/all.sqlite3", "unable to open database file"),
+        ("a database, please", "Scheme '://' is unknown"),
+    ],
+)
+def test_a_database_that_cannot_be_had_is_no_traceback(python, url, problem):
+    done = python("-m", "dummy_project", "--port", str(free_port()), "--database-url", url)
+
+    assert done.returncode == 1
+    assert problem in done.stderr
+    assert "Look at: --database-url" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "eighty"])
+def test_a_port_that_is_none_is_refused(python, port):
+    done = python("-m", "dummy_project", "--port", port)
+
+    assert done.returncode == 2
+    assert f"'{port}' is no number from 1 to 65535" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check", "--fail-level", "WARNING"],
+        ["makemigrations", "--check", "--dry-run"],
+    ],
+    ids=" ".join,
+)
+def test_commands_of_django_are_passed_on(python, tmp_path, command):
+    url = f"sqlite:///{tmp_path}/demo.sqlite3"
+
+    done = python("-m", "dummy_project", "--database-url", url, "manage", *command)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_call_that_the_shop_did_not_make_is_refused(open_demo, tmp_path):
+    forged = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": "1795216762",
+        "webhook-signature": "v1,AAAA",
+    }
+    with open_demo(tmp_path / "demo.sqlite3") as demo:
+        address = f"{demo.url}/partner-site/callback/order/1/?amount=9999"
+        assert requests.get(address, headers=forged, timeout=10).status_code == 401
+        assert requests.get(address, timeout=10).status_code == 401
+        log = requests.get(f"{demo.url}/partner-site/log/", timeout=10).text
+    assert log.count("refused: ") == 2
+    assert "signature verified" not in log
