@@ -68,7 +68,7 @@ class OneHostAsyncClient(AsyncClient):
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """Create the test database, and leave nobody connected when it is dropped."""
     yield
-    # `async def` tests reach the database from asgiref's thread, whose connection only it can close.
+    # Async tests reach the database from asgiref's thread, whose connection only it can close.
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
@@ -114,5 +114,5 @@ def page(chromium: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
         )
         yield browser.new_page()
         browser.close()
-        # While that loop runs, the test has a connection of its own, which nobody would close later.
+        # While that loop runs the test has a connection of its own, which nobody closes later.
         connections.close_all()
