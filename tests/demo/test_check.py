@@ -49,7 +49,7 @@ BREAKAGES = {
         "✗ 0 visitors in the database instead of 1",
     ),
     "no time": (
-        "check.LIMIT = check.TIDY",
+        "check.TIDY = check.LIMIT",
         "✗ the time is up",
     ),
 }

@@ -2,7 +2,7 @@
 
 import atexit
 import os
-import shutil
+import secrets
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ def database() -> dict[str, Any]:
     """Return the database of DATABASE_URL, or a SQLite file that dies with this process."""
     url = os.environ.get("DATABASE_URL")
     if not url:
-        directory = tempfile.mkdtemp(prefix="affiliations-")
-        atexit.register(shutil.rmtree, directory, ignore_errors=True)
-        url = f"sqlite:///{directory}/affiliations.sqlite3"
+        # No directory is made for it: type checkers import this too, and never get to clean up.
+        name = f"affiliations-{secrets.token_hex(8)}.sqlite3"
+        atexit.register(remove, name)
+        url = f"sqlite:///{tempfile.gettempdir()}/{name}"
     config: dict[str, Any] = dict(dj_database_url.parse(url))
     options = config.setdefault("OPTIONS", {})
     if config["ENGINE"].endswith("sqlite3"):
@@ -32,6 +33,12 @@ def database() -> dict[str, Any]:
         options["charset"] = "utf8mb4"
         config["TEST"] = {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_unicode_ci"}
     return config
+
+
+def remove(name: str) -> None:
+    """Remove the databases of that name, and what SQLite may have left beside them."""
+    for file in Path(tempfile.gettempdir()).glob(f"*{name}*"):
+        file.unlink(missing_ok=True)
 
 
 SECRET_KEY = "a key for tests only, and long enough that no system check complains of its length"
