@@ -22,3 +22,9 @@ class AffiliationsConfig(AppConfig):
         checks.register()
         receivers.connect()
         firing.connect()
+
+
+class AffiliateTrackingConfig(AffiliationsConfig):
+    """The name that the predecessor's users may have in their INSTALLED_APPS."""
+
+    default = False

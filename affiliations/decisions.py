@@ -31,6 +31,7 @@ DROPPED = {
     "inactive": "there is no active deal with the partner",
     "not subscribed": "the partner is not subscribed to this trigger",
     "outside the window": "the last click was too long ago",
+    "ended": "the visit was successful already, and ends with that",
     "another user": "the visit belongs to another user",
 }
 

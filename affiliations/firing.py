@@ -216,15 +216,19 @@ async def acomplete_trigger(
 
 
 def _request(given: Any) -> Any:
-    """Return the request that is meant, or None: receivers for the predecessor pass a proxy."""
-    if isinstance(given, HttpRequest):
+    """Return the request that is meant, or None.
+
+    Receivers for the predecessor pass a proxy, which outlives the request that it stands for, so
+    nothing may be kept on it; isinstance() takes it for a request.
+    """
+    if issubclass(type(given), HttpRequest):
         return given
+    if (current := current_request.get()) is not None:
+        return current
     try:
-        if getattr(given, "META", None) is not None:
-            return given
-    except Exception:  # noqa: BLE001, S110 - a proxy that stands for no request raises what it likes
-        pass
-    return current_request.get()
+        return given if getattr(given, "META", None) is not None else None
+    except Exception:  # noqa: BLE001 - a proxy that stands for no request raises what it likes
+        return None
 
 
 def _known(request: Any) -> tuple[dict[int, str], str]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-from django.db import models, router, transaction
+from django.db import connections, models, router, transaction
+from django.db.models.functions import Cast, Concat
+from django.utils import timezone
 
+from .conf import settings
 from .models import Callback, CallbackAttempt, Conversion, Share, Visitor
 
 __all__ = ["export_user", "forget_user", "purge_visitors"]
@@ -21,27 +23,31 @@ BATCH = 1000
 ERASED = "erased"
 
 
-def _visitors_of(user: Any, using: str) -> models.QuerySet[Visitor]:
-    """Return the user's visits, and the nameless ones that the same browsers made."""
-    own = Visitor.objects.using(using).filter(user=user)
-    browsers = own.exclude(ident="").values("ident")
-    nameless = models.Q(user=None, ident__in=list(browsers.values_list("ident", flat=True)))
-    return Visitor.objects.using(using).filter(models.Q(user=user) | nameless)
+def _held(user: Any, using: str) -> tuple[list[int], list[int]]:
+    """Return the keys of a user's visits and conversions.
 
-
-def _conversions_of(user: Any, visitors: Any, using: str) -> models.QuerySet[Conversion]:
-    mine = models.Q(user=user) | models.Q(user=None, visitor__in=visitors)
-    return Conversion.objects.using(using).filter(mine)
+    With those of the user's own go nameless ones: visits that led to what the user did or that the
+    same browsers made, and conversions of these visits.
+    """
+    visitors, shares = Visitor.objects.using(using), Share.objects.using(using)
+    led = shares.filter(conversion__user=user).values_list("visitor", flat=True)
+    own = models.Q(user=user) | models.Q(user=None, pk__in=list(led))
+    browsers = visitors.filter(own).exclude(ident="").values_list("ident", flat=True)
+    own |= models.Q(user=None, ident__in=list(browsers))
+    visits = list(visitors.filter(own).order_by("pk").values_list("pk", flat=True))
+    credited = shares.filter(visitor__in=visits).values_list("conversion", flat=True)
+    did = models.Q(user=user) | models.Q(user=None, pk__in=list(credited))
+    conversions = Conversion.objects.using(using).filter(did).order_by("pk")
+    return visits, list(conversions.values_list("pk", flat=True))
 
 
 def export_user(user: Any) -> dict[str, Any]:
     """Return all that the core holds on a user, as what `json.dumps` accepts."""
     using = router.db_for_read(Visitor)
-    visitors = _visitors_of(user, using).select_related("partner").order_by("pk")
-    conversions = _conversions_of(user, visitors.values("pk"), using).order_by("pk")
-    callbacks = Callback.objects.using(using).filter(conversion__in=conversions.values("pk"))
+    visits, conversions = _held(user, using)
+    callbacks = Callback.objects.using(using).filter(conversion__in=conversions)
     return {
-        "user": user.pk,
+        "user": str(user.pk),
         "visitors": [
             {
                 "id": each.pk,
@@ -55,7 +61,10 @@ def export_user(user: Any) -> dict[str, Any]:
                 "sub_ids": each.sub_ids,
                 "referrer_host": each.referrer_host,
             }
-            for each in visitors
+            for each in Visitor.objects.using(using)
+            .filter(pk__in=visits)
+            .select_related("partner")
+            .order_by("pk")
         ],
         "conversions": [
             {
@@ -65,65 +74,83 @@ def export_user(user: Any) -> dict[str, Any]:
                 "currency": each.currency,
                 "created_on": each.created_on.isoformat(),
                 "reversed_on": each.reversed_on and each.reversed_on.isoformat(),
-                "decision": each.decision,
+                "decision": _own_part(each.decision, visits),
             }
-            for each in conversions
+            for each in Conversion.objects.using(using).filter(pk__in=conversions).order_by("pk")
         ],
         "callbacks": [
             {
                 "id": each.webhook_id,
+                "partner": each.partner.name,
                 "address": each.url,
                 "body": each.body,
                 "state": each.state,
+                "reason": each.reason,
                 "created_on": each.created_on.isoformat(),
+                "attempts": [
+                    {
+                        "started_on": attempt.started_on.isoformat(),
+                        "status": attempt.status,
+                        "error": attempt.error,
+                    }
+                    for attempt in each.attempt_log.all()
+                ],
             }
-            for each in callbacks.order_by("pk")
+            for each in callbacks.select_related("partner")
+            .prefetch_related("attempt_log")
+            .order_by("pk")
         ],
         "partner_of": list(user.affiliate_partners.order_by("pk").values_list("name", flat=True)),
     }
+
+
+def _own_part(decision: dict[str, Any], visits: list[int]) -> dict[str, Any]:
+    """Leave out of a decision what it tells of visits that another user of the browser made."""
+    candidates = [each for each in decision.get("candidates", []) if each["visitor"] in visits]
+    return {**decision, "candidates": candidates}
 
 
 def forget_user(user: Any) -> dict[str, int]:
     """Erase a user from everything that the core holds; return how many rows of what it touched.
 
     Callbacks that still wait are canceled: they would carry what was just erased to a partner. The
-    user itself, and other apps' rows, are the site's to delete.
+    user itself, its sessions, and other apps' rows are the site's to delete.
     """
     using = router.db_for_write(Visitor)
     with transaction.atomic(using=using):
-        visitors = list(_visitors_of(user, using).values_list("pk", flat=True))
-        conversions = list(_conversions_of(user, visitors, using).values_list("pk", flat=True))
+        visits, conversions = _held(user, using)
+        visitors = Visitor.objects.using(using).filter(pk__in=visits)
         callbacks = Callback.objects.using(using).filter(conversion__in=conversions)
+        # A session may still name these visits. They must not become the user's again, nor be
+        # credited once more for what cannot be told to have converted any longer.
+        visitors.in_window().update(clicked_on=timezone.now() - settings.WINDOW)
         erased = {
-            "visitors": Visitor.objects.using(using)
-            .filter(pk__in=visitors)
-            .update(user=None, ident="", entry_point="", click_id="", sub_ids={}, referrer_host=""),
+            "visitors": visitors.update(
+                user=None, ident="", entry_point="", click_id="", sub_ids={}, referrer_host=""
+            ),
             "conversions": Conversion.objects.using(using)
             .filter(pk__in=conversions)
-            .update(user=None, reference=ERASED),
-            "canceled": callbacks.filter(state=Callback.State.PENDING).update(
-                state=Callback.State.CANCELED, due=None, token=None, reason=ERASED
+            # The key too: it is a digest, and whoever can guess the reference can tell its digest.
+            .update(
+                user=None,
+                reference=ERASED,
+                key=Concat(models.Value(f"{ERASED}:"), Cast("pk", models.CharField())),
             ),
-            "callbacks": _erase_addresses(callbacks),
+            "canceled": callbacks.filter(state=Callback.State.PENDING).update(
+                state=Callback.State.CANCELED, due=None, token=None, settled_on=timezone.now()
+            ),
+            "callbacks": _erase_content(callbacks),
             "partners": user.affiliate_partners.count(),
         }
         user.affiliate_partners.clear()
-        CallbackAttempt.objects.using(using).filter(callback__in=callbacks).update(error="")
     return erased
 
 
-def _erase_addresses(callbacks: models.QuerySet[Callback]) -> int:
-    changed = []
-    for callback in callbacks.only("url", "body"):
-        try:
-            parts = urlsplit(callback.url)
-            callback.url = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
-        except ValueError:
-            callback.url = ""
-        callback.body = ""
-        changed.append(callback)
-    Callback.objects.bulk_update(changed, ["url", "body"], batch_size=BATCH)
-    return len(changed)
+def _erase_content(callbacks: models.QuerySet[Callback]) -> int:
+    # What went wrong was said in the partner's words, or in those of the address.
+    attempts = CallbackAttempt.objects.using(callbacks.db).filter(callback__in=callbacks)
+    attempts.update(error="")
+    return callbacks.update(url="", body="", reason=ERASED)
 
 
 def purge_visitors(
@@ -131,17 +158,20 @@ def purge_visitors(
 ) -> int:
     """Delete the visitors whose last click was before `before` and came to nothing.
 
-    Kept are those that were successful, and those that a conversion or a share needs. Works in
-    batches, each in a transaction of its own, so that nobody waits for it; `progress` is called
-    with the number deleted so far. Returns how many were, or with `dry_run` would be, deleted.
+    Kept are those that were successful, those that a conversion or a share needs, and those that
+    somebody is working with at that moment. Works in batches, each in a transaction of its own, so
+    that nobody waits for it; `progress` is called with the number deleted so far. Returns how many
+    were, or with `dry_run` would be, deleted. Raises ValueError where `before` lies within
+    `AFFILIATE_WINDOW`: such visitors may still be credited.
     """
+    if before > timezone.now() - settings.WINDOW:
+        raise ValueError("before: visitors within AFFILIATE_WINDOW may still be credited")
     using = router.db_for_write(Visitor)
+    if dry_run:
+        return _purgeable(before, using).count()
     total = 0
     for ids in _batches(before, using):
-        if not dry_run:
-            # Asked again: one of them may have converted since.
-            _purgeable(before, using).filter(pk__in=ids).delete()
-        total += len(ids)
+        total += _delete(_purgeable(before, using).filter(pk__in=ids))
         if progress is not None:
             progress(total)
     return total
@@ -167,3 +197,15 @@ def _batches(before: datetime, using: str) -> Iterator[list[int]]:
             return
         yield ids
         after = ids[-1]
+
+
+def _delete(visitors: models.QuerySet[Visitor]) -> int:
+    using = visitors.db
+    skip_locked = connections[using].features.has_select_for_update_skip_locked
+    with transaction.atomic(using=using):
+        # Asked again, as one may have come back or converted since; and locked, so that none does
+        # from here on. To wait for a row would mean to let others wait for the rest of the batch.
+        rows = visitors.select_for_update(skip_locked=skip_locked)
+        ids = list(rows.values_list("pk", flat=True))
+        Visitor.objects.using(using).filter(pk__in=ids).delete()
+    return len(ids)

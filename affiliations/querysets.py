@@ -41,8 +41,13 @@ class VisitorQuerySet(models.QuerySet["Visitor"]):
     """Visitors."""
 
     def in_window(self, now: datetime | None = None) -> Self:
-        """Keep those whose last click is recent enough to be credited."""
+        """Keep those whose last click is recent enough."""
         return self.filter(clicked_on__gt=(now or timezone.now()) - settings.WINDOW)
+
+    def creditable(self, now: datetime | None = None) -> Self:
+        """Keep those to which something more may be credited, see `Visitor.why_not`."""
+        recent = self.in_window(now)
+        return recent.filter(successful_on=None) if settings.END_ON_SUCCESS else recent
 
     def successful(self) -> Self:
         """Keep those who did what their partner is credited for."""

@@ -98,7 +98,7 @@ def identify(*, user: Any, visitor_ids: Iterable[int] = (), ident: str = "") -> 
     if ident:
         known |= models.Q(ident=ident)
     using = router.db_for_write(Visitor)
-    nameless = Visitor.objects.using(using).filter(known, user=None)
+    nameless = Visitor.objects.using(using).creditable().filter(known, user=None)
     if not visitor_identified.has_listeners(Visitor):
         nameless.update(user=user)
         return
@@ -200,8 +200,8 @@ def _candidate(visitor: Any, known: Mapping[int, str], user_id: Any, now: dateti
         dropped = "inactive"
     elif visitor.wish_id is None:
         dropped = "not subscribed"
-    elif visitor.clicked_on <= now - settings.WINDOW:
-        dropped = "outside the window"
+    elif reason := visitor.why_not(now):
+        dropped = reason
     elif not visitor.counts_for(user_id, known_from=known_from):
         dropped = "another user"
     return Candidate(visitor.pk, visitor.partner.uid, visitor.clicked_on, known_from, dropped)

@@ -95,20 +95,21 @@ def current(request: HttpRequest) -> Visitor | None:
     """Return the visitor that the request belongs to, within the window; mends a broken session."""
     user = user_of(request)
     user_id = user.pk if user else None
-    earliest = timezone.now() - settings.WINDOW
     visitors = Visitor.objects.select_related("partner")
     if ids := trail(request):
         visitor = visitors.filter(pk=ids[-1]).first()
         if visitor is None:
             forget(request)
-        elif visitor.clicked_on > earliest and visitor.counts_for(user_id, known_from="session"):
+        elif not visitor.why_not(timezone.now()) and visitor.counts_for(
+            user_id, known_from="session"
+        ):
             return visitor
     elif settings.SESSION_KEY in getattr(request, "session", ()):
         forget(request)
     if browser := ident.read(request):
         owner = Q(user=None) | Q(user_id=user_id) if user_id is not None else Q(user=None)
         order = "clicked_on" if settings.ATTRIBUTION == "first" else "-clicked_on"
-        return visitors.filter(owner, ident=browser).in_window().order_by(order, "-pk").first()
+        return visitors.filter(owner, ident=browser).creditable().order_by(order, "-pk").first()
     return None
 
 
@@ -121,7 +122,7 @@ def earlier(request: HttpRequest, user_id: Any) -> list[Visitor]:
     known = Q(pk__in=ids)
     if browser:
         known |= Q(ident=browser)
-    found = Visitor.objects.filter(known).in_window().order_by("-clicked_on", "-pk")[:TRAIL_LENGTH]
+    found = Visitor.objects.filter(known).creditable().order_by("-clicked_on", "-pk")[:TRAIL_LENGTH]
     known_from = {each.pk: "session" if each.pk in ids else "cookie" for each in found}
     return [
         each
@@ -206,6 +207,6 @@ def identify(request: HttpRequest, user: Any) -> None:
     if ids and Visitor.objects.filter(pk__in=ids, user=user).count() == len(ids):
         return
     forget(request)
-    known = Visitor.objects.filter(user=user).in_window().order_by("-clicked_on", "-pk")
+    known = Visitor.objects.filter(user=user).creditable().order_by("-clicked_on", "-pk")
     if latest := list(known[:TRAIL_LENGTH])[::-1]:
         remember(request, chosen(latest, latest[-1]), [each.pk for each in latest])

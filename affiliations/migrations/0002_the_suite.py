@@ -16,6 +16,28 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        # First, while nothing but the predecessor's own tables refers to these keys.
+        migrations.AlterField(
+            model_name="partner",
+            name="id",
+            field=models.BigAutoField(
+                auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+            ),
+        ),
+        migrations.AlterField(
+            model_name="subscription",
+            name="id",
+            field=models.BigAutoField(
+                auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+            ),
+        ),
+        migrations.AlterField(
+            model_name="visitor",
+            name="id",
+            field=models.BigAutoField(
+                auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+            ),
+        ),
         migrations.CreateModel(
             name="ApiKey",
             fields=[
@@ -404,13 +426,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterField(
             model_name="partner",
-            name="id",
-            field=models.BigAutoField(
-                auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-            ),
-        ),
-        migrations.AlterField(
-            model_name="partner",
             name="name",
             field=models.CharField(max_length=250, verbose_name="name"),
         ),
@@ -434,13 +449,6 @@ class Migration(migrations.Migration):
                 max_length=2000,
                 validators=[affiliations.models.partners.validate_callback_url],
                 verbose_name="callback URL",
-            ),
-        ),
-        migrations.AlterField(
-            model_name="subscription",
-            name="id",
-            field=models.BigAutoField(
-                auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
             ),
         ),
         migrations.AlterField(
@@ -470,13 +478,6 @@ class Migration(migrations.Migration):
                 help_text="The page at which they entered the site.",
                 max_length=2000,
                 verbose_name="entry point",
-            ),
-        ),
-        migrations.AlterField(
-            model_name="visitor",
-            name="id",
-            field=models.BigAutoField(
-                auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
             ),
         ),
         migrations.AlterField(

@@ -5,8 +5,20 @@ from typing import Any
 from django.db import migrations, models
 from django.utils.crypto import get_random_string
 
+from affiliations import callbackurl
+from affiliations.exceptions import InvalidCallbackURL
+
 BATCH = 1000
 MAX_TRIGGER = 100
+
+
+def keep_fractions_of_seconds(apps: Any, schema_editor: Any) -> None:
+    """Django before 1.11 took MariaDB for MySQL 5.5, whose dates had none; the others have them."""
+    if schema_editor.connection.vendor == "mysql":
+        schema_editor.execute(
+            "ALTER TABLE affiliations_visitor "
+            "MODIFY referred_on datetime(6) NOT NULL, MODIFY successful_on datetime(6) NULL"
+        )
 
 
 def give_secrets(apps: Any, schema_editor: Any) -> None:
@@ -53,11 +65,29 @@ def tell_duplicates_apart(apps: Any, schema_editor: Any) -> None:
         )
 
 
+def tell_of_bad_addresses(apps: Any, schema_editor: Any) -> None:
+    """Say which callbacks the predecessor could make and we cannot; the rows stay as they are."""
+    Subscription = apps.get_model("affiliations", "Subscription")
+    subscriptions = Subscription.objects.using(schema_editor.connection.alias)
+    for subscription in subscriptions.exclude(callback_url="").order_by("pk").iterator():
+        try:
+            callbackurl.render(subscription.callback_url, {})
+        except InvalidCallbackURL as error:
+            print(  # noqa: T201 - the same
+                f"\n  Subscription {subscription.pk} of partner {subscription.partner_id} to "
+                f"{subscription.trigger!r} cannot be called: {error}",
+                end="",
+            )
+
+
 class Migration(migrations.Migration):
     dependencies = [("affiliations", "0002_the_suite")]
 
     operations = [
+        # Not atomic: MariaDB changes no table within a transaction.
+        migrations.RunPython(keep_fractions_of_seconds, migrations.RunPython.noop, atomic=False),
         migrations.RunPython(give_secrets, migrations.RunPython.noop, elidable=False),
         migrations.RunPython(date_clicks, migrations.RunPython.noop, elidable=False),
         migrations.RunPython(tell_duplicates_apart, migrations.RunPython.noop, elidable=False),
+        migrations.RunPython(tell_of_bad_addresses, migrations.RunPython.noop, elidable=False),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -9,6 +10,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ..conf import settings
 from ..querysets import VisitorQuerySet
 from .partners import Partner
 
@@ -94,6 +96,14 @@ class Visitor(models.Model):
 
     def __str__(self) -> str:
         return self.entry_point or str(self.pk)
+
+    def why_not(self, now: datetime) -> str:
+        """Return why nothing more may be credited to this visit at `now`, "" where it may."""
+        if self.clicked_on <= now - settings.WINDOW:
+            return "outside the window"
+        if settings.END_ON_SUCCESS and self.successful_on is not None:
+            return "ended"
+        return ""
 
     def counts_for(self, user_id: Any, *, known_from: str) -> bool:
         """Tell whether this visit may be credited for what a user did; None stands for nobody.

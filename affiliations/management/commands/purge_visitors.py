@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from ...privacy import purge_visitors
@@ -44,7 +44,10 @@ class Command(BaseCommand):
             if terminal:
                 self.stderr.write(f"\r{done:,} visitors", ending="")
 
-        total = purge_visitors(before, dry_run=options["dry_run"], progress=progress)
+        try:
+            total = purge_visitors(before, dry_run=options["dry_run"], progress=progress)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
         if terminal:
             self.stderr.write("\r", ending="")
         verb = "would be deleted" if options["dry_run"] else "deleted"

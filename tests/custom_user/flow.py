@@ -1,0 +1,79 @@
+"""The core under `tests.projects.custom_user`; run by tests/core/test_upgrade.py as a process.
+
+Not named as a test: under the settings of the other tests there is no such user.
+"""
+
+import json
+from io import StringIO
+from uuid import UUID
+
+import pytest
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.db import connection
+
+from affiliations.models import Conversion, Visitor
+from affiliations.privacy import export_user, forget_user
+from affiliations.testing import assert_converted, refer
+from tests.core.factories import make_partner, make_visitor
+from tests.shop.models import Order
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_project_is_the_one_that_is_meant():
+    assert get_user_model()._meta.label == "custom_user.Account"
+    assert "auth_user" not in connection.introspection.table_names()
+    call_command("check", "--database", "default")
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+def test_a_click_a_sign_up_and_an_order(both_clients):
+    partner = make_partner({"User registered": "", "Order placed": ""})
+    visitor = refer(both_clients, partner, "/?page=9")
+    path = "/asignup/" if both_clients.is_async else "/signup/"
+    # Its signal finds the login backend; the site's own view would do it with a password.
+    both_clients.post(path, {"username": "ada@example.com"})
+    [conversion] = assert_converted("User registered", partner=partner)
+    user = get_user_model().objects.get()
+    assert isinstance(user.pk, UUID)
+    visitor.refresh_from_db()
+    assert visitor.user == conversion.user == user
+    both_clients.post("/order/", {"number": "A-1", "total": "12.50"})
+    assert_converted("Order placed", partner=partner, user=user)
+
+
+def test_outside_of_a_request():
+    user = get_user_model().objects.create_user("ada@example.com")
+    visitor = make_visitor(make_partner({"Order placed": ""}), user=user)
+    Order.objects.create(number="A-1", user=user, total=1)
+    [conversion] = assert_converted("Order placed", user=user)
+    assert conversion.visitor == visitor
+
+
+def test_a_partner_has_people_of_that_model():
+    user = get_user_model().objects.create_user("ada@example.com")
+    partner = make_partner()
+    partner.users.add(user)
+    assert list(user.affiliate_partners.all()) == [partner]
+    field = apps.get_model("affiliations", "Partner_users")._meta.get_field("account")
+    assert field.related_model is get_user_model()
+
+
+def test_what_is_held_is_shown_erased_and_purged():
+    user = get_user_model().objects.create_user("ada@example.com")
+    visitor = make_visitor(make_partner({"Order placed": ""}), user=user)
+    Order.objects.create(number="A-1", user=user, total=1)
+    out = StringIO()
+    call_command("export_user", "ada@example.com", stdout=out)
+    assert json.loads(out.getvalue()) == json.loads(json.dumps(export_user(user)))
+    assert json.loads(out.getvalue())["user"] == str(user.pk)
+    forget_user(user)
+    visitor.refresh_from_db()
+    assert visitor.user is None
+    assert Conversion.objects.get().user is None
+    out = StringIO()
+    call_command("purge_visitors", "--older-than", "400d", stdout=out)
+    assert out.getvalue() == "0 visitors deleted.\n"
+    assert Visitor.objects.count() == 1
