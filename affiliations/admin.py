@@ -64,11 +64,11 @@ class PartnerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     inlines = (SubscriptionInline,)
     actions = ("activate", "deactivate", "rotate_secret")
 
-    @admin.action(description=_("Activate: count their visitors"), permissions=["change"])
+    @admin.action(description=_("Activate"), permissions=["change"])
     def activate(self, request: HttpRequest, partners: Any) -> None:
         self._set_active(request, partners, active=True)
 
-    @admin.action(description=_("Deactivate: count nobody any more"), permissions=["change"])
+    @admin.action(description=_("Deactivate"), permissions=["change"])
     def deactivate(self, request: HttpRequest, partners: Any) -> None:
         self._set_active(request, partners, active=False)
 
@@ -144,7 +144,7 @@ class ConversionAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     def has_take_back_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("affiliations.change_conversion")
 
-    @admin.action(description=_("Take back: a refund, a mistake"), permissions=["take_back"])
+    @admin.action(description=_("Take back"), permissions=["take_back"])
     def take_back(self, request: HttpRequest, conversions: Any) -> None:
         done = [each for each in conversions if services.reverse_conversion(each)]
         for conversion in done:
@@ -225,7 +225,7 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             secret=obj.shown_once,
         )
 
-    @admin.action(description=_("Revoke for good"), permissions=["revoke"])
+    @admin.action(description=_("Revoke"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, keys: Any) -> None:
         for key in keys:
             if key.revoke():
