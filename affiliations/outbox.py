@@ -43,6 +43,7 @@ SCHEDULE = (
     timedelta(hours=24),
 )
 JITTER = 0.2
+MAX_ATTEMPTS = len(SCHEDULE) + 1
 
 #: Longer than a call can take, so that a lease lapses only under a worker that is gone.
 LEASE = timedelta(seconds=60)
@@ -78,8 +79,20 @@ def claim(limit: int = 1, *, ids: Iterable[int] | None = None) -> list[Callback]
         )
     if not claimed:
         return []
-    mine = Callback.objects.using(using).filter(token=token).select_related("partner")
-    return list(mine.order_by("pk"))
+    mine = Callback.objects.using(using).filter(token=token)
+    taken = list(mine.select_related("partner").order_by("pk"))
+    good = [each for each in taken if each.attempts - each.attempts_before <= MAX_ATTEMPTS]
+    if len(good) == len(taken):
+        return taken
+    mine.exclude(pk__in=[each.pk for each in good]).update(
+        state=Callback.State.DEAD,
+        due=None,
+        token=None,
+        settled_on=now,
+        reason="Each attempt ended with the process that made it.",
+    )
+    # Not none at all because of these: whoever drains the outbox would take it to be empty.
+    return good or claim(limit, ids=ids)
 
 
 def deliver(callback: Callback, *, timeout: float = egress.TIMEOUT) -> bool:
@@ -133,7 +146,7 @@ def _settle(callback: Callback, attempt: CallbackAttempt) -> bool:
     changes: dict[str, object] = {"token": None, "reason": reason[:MAX_REASON]}
     if delivered:
         changes |= {"state": Callback.State.DELIVERED, "due": None, "settled_on": now}
-    elif made > len(SCHEDULE):
+    elif made >= MAX_ATTEMPTS:
         changes |= {"state": Callback.State.DEAD, "due": None, "settled_on": now}
     else:
         wait = SCHEDULE[made - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311

@@ -142,16 +142,20 @@ def test_a_claim_is_a_lease(server):
     assert callback.state == "delivered"
 
 
-def test_attempts_are_counted_before_the_call_so_that_poison_dies_out():
-    callback = make_callback()
+def test_attempts_are_counted_before_the_call_so_that_poison_dies_out(server):
+    callback = make_callback(server)
     with freeze() as clock:
-        for _ in range(len(outbox.SCHEDULE) + 1):
+        for _ in range(outbox.MAX_ATTEMPTS):
             assert outbox.claim()  # and the worker dies
             clock.tick(seconds=61)
-        [last] = outbox.claim()
-        outbox.deliver(last)
+        make_unannounced(2, server)
+        assert deliver() == (2, 2)
+        assert outbox.claim() == []
     callback.refresh_from_db()
-    assert callback.state == "dead"
+    assert (callback.state, callback.due) == ("dead", None)
+    assert "process" in callback.reason
+    outbox.send_again(callback)
+    assert deliver() == (1, 1)
 
 
 @pytest.mark.django_db(transaction=True)
