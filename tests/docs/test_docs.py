@@ -18,7 +18,8 @@ from xml.etree import ElementTree
 
 import pytest
 from django.apps import apps
-from django.core import mail
+from django.contrib import admin
+from django.core.cache import cache
 from django.core.checks import run_checks
 from django.core.management import BaseCommand, get_commands, load_command_class
 from django.test import RequestFactory, override_settings
@@ -119,7 +120,9 @@ def quoted(cell: str) -> list[str]:
 # Names
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", REFERENCE / "settings.md"], ids=str)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", REFERENCE / "settings.md"], ids=lambda page: page.name
+)
 def test_the_settings_and_their_defaults_are_those_of_the_code(page):
     table = {
         quoted(cells[0])[0]: eval(quoted(cells[1])[0], {"timedelta": timedelta})
@@ -223,6 +226,16 @@ def test_the_placeholders_and_the_schedule_are_those_of_the_code():
 def test_every_reason_to_drop_a_visit_is_explained():
     table = rows(DOCS / "explanation" / "how-attribution-is-decided.md")
     assert len(table) == 1 + len(decisions.DROPPED)
+
+
+def test_staff_read_the_names_that_the_admin_has():
+    page = " ".join(text(DOCS / "how-to" / "staff.md").split())
+    for model, model_admin in admin.site._registry.items():
+        if model._meta.app_label == "affiliations":
+            for name in model_admin.actions:
+                assert f"*{getattr(model_admin, name).short_description}*" in page
+    for state in Callback.State.labels:
+        assert f"*{str(state).capitalize()}*" in page
 
 
 @pytest.mark.django_db
@@ -631,16 +644,19 @@ def test_what_to_watch():
 
 
 @pytest.mark.django_db
-def test_a_receiver_of_a_signal(django_capture_on_commit_callbacks):
-    receiver = run("docs/reference/signals.md", "signal")["tell_the_team"]
+def test_a_receiver_of_a_signal(settings, django_capture_on_commit_callbacks):
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    receiver = run("docs/reference/signals.md", "signal")["forget_cached_figures"]
+    visitor = make_visitor(make_partner({"T": ""}), user=make_user())
+    key = f"figures-of-partner-{visitor.partner_id}"
+    cache.set(key, 3)
     try:
         with django_capture_on_commit_callbacks(execute=True):
-            visitor = make_visitor(make_partner({"T": ""}, name="Anna"), user=make_user())
             complete_trigger(None, "T", user=visitor.user, reference="A-1")
+            assert cache.get(key) == 3
     finally:
         signals.conversion_recorded.disconnect(receiver)
-    [message] = mail.outbox
-    assert message.body == "T (A-1), sent by Anna"
+    assert cache.get(key) is None
 
 
 # Whole pages, in processes of their own

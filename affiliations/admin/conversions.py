@@ -1,0 +1,173 @@
+"""Conversions: whom each was credited to, why, and how to take one back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html, format_html_join
+from django.utils.text import Truncator
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from .. import firing, services
+from ..exceptions import InvalidMoney
+from ..models import Conversion, Share, Subscription
+from .acting import ActingAdmin
+from .lists import NOTHING, PartnerFilter, RecordInline, happened, link, with_uid
+
+
+def _credited(partners: Any) -> models.Exists:
+    own = Share.objects.filter(conversion=models.OuterRef("pk"), visitor__partner__in=partners)
+    return models.Exists(own)
+
+
+class TriggerFilter(admin.SimpleListFilter):
+    """Keeps the conversions of a trigger; the names are those that there may be, not a search."""
+
+    title = gettext_lazy("trigger")
+    parameter_name = "trigger"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        subscribed = Subscription.objects.order_by("trigger").values_list("trigger", flat=True)
+        names = [*(trigger.name for trigger in firing.declared()), *subscribed.distinct()]
+        return [(name, name) for name in dict.fromkeys(names)]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(trigger=self.value()) if self.value() else queryset
+
+
+class CreditedFilter(PartnerFilter):
+    """Keeps the conversions in which a partner has a share."""
+
+    def of(self, queryset: Any, partners: Any) -> Any:
+        return queryset.filter(_credited(partners))
+
+    of_many = of
+
+
+class ShareInline(RecordInline):
+    model = Share
+    fields = readonly_fields = ("partner", "visitor_", "part")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("visitor__partner").order_by("-weight")
+
+    @admin.display(description=gettext_lazy("partner"))
+    def partner(self, share: Share) -> Any:
+        return link(self.admin_site, share.visitor.partner)
+
+    @admin.display(description=gettext_lazy("visitor"))
+    def visitor_(self, share: Share) -> Any:
+        return link(self.admin_site, share.visitor, share.visitor_id)
+
+    @admin.display(description=gettext_lazy("share"))
+    def part(self, share: Share) -> str:
+        return f"{100 * share.weight:.6f}".rstrip("0").rstrip(".") + "\N{NO-BREAK SPACE}%"
+
+
+@admin.register(Conversion)
+class ConversionAdmin(ActingAdmin):
+    list_display = (
+        "trigger",
+        "reference_",
+        "partners",
+        "amount",
+        "created_on",
+        "reversed_on",
+    )
+    list_filter = (
+        TriggerFilter,
+        CreditedFilter,
+        happened("reversed_on", gettext_lazy("taken back")),
+        "created_on",
+    )
+    date_hierarchy = "created_on"
+    ordering = ("-created_on",)
+    sortable_by = ("created_on",)
+    list_per_page = 50
+    search_fields = ("reference",)
+    search_help_text = gettext_lazy("A whole reference, or a partner’s id in links.")
+    readonly_fields = (
+        "trigger",
+        "reference",
+        "user_",
+        "amount",
+        "created_on",
+        "reversed_on",
+        "why",
+    )
+    fieldsets = (
+        (None, {"fields": readonly_fields[:-1]}),
+        (gettext_lazy("Why was this credited?"), {"fields": ("why",)}),
+    )
+    inlines = (ShareInline,)
+    actions = ("take_back",)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).prefetch_related("shares__visitor__partner", "user")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[Any, bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if partner := with_uid(term):
+            return queryset.filter(_credited([partner])), False
+        return queryset.filter(reference=term), False
+
+    @admin.display(description=gettext_lazy("reference"))
+    def reference_(self, conversion: Conversion) -> str:
+        return Truncator(conversion.reference).chars(60)
+
+    @admin.display(description=gettext_lazy("partner"))
+    def partners(self, conversion: Conversion) -> Any:
+        credited = {share.visitor.partner: None for share in conversion.shares.all()}
+        return format_html_join(", ", "{}", ([link(self.admin_site, each)] for each in credited))
+
+    @admin.display(description=gettext_lazy("amount"))
+    def amount(self, conversion: Conversion) -> str:
+        try:
+            return NOTHING if conversion.money is None else str(conversion.money)
+        except InvalidMoney:
+            # Written by other software: shown as it is, so that it is noticed.
+            return f"{conversion.amount_minor} {conversion.currency} ({_('in minor units')})"
+
+    @admin.display(description=gettext_lazy("user"))
+    def user_(self, conversion: Conversion) -> Any:
+        return link(self.admin_site, conversion.user) if conversion.user else NOTHING
+
+    @admin.display(description=gettext_lazy("decision"))
+    def why(self, conversion: Conversion) -> Any:
+        rule, *visits = services.explain(conversion).splitlines()
+        lines = format_html_join("", "<li>{}</li>", ([line] for line in visits))
+        return format_html('<div class="aff-why"><p>{}</p><ul>{}</ul></div>', rule, lines)
+
+    def offers(self, action: str, row: Conversion) -> bool:
+        return row.reversed_on is None
+
+    @admin.action(description=gettext_lazy("Take back"), permissions=["act"])
+    def take_back(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        rows = self.selected(request, queryset)
+        text = _(
+            "Taking back is for a refund, or a mistake. What is taken back counts for nobody any "
+            "more, stays in the list, and cannot be credited again."
+        )
+        title = _("Take these conversions back?")
+        page = rows and self.confirmation(request, rows, "take_back", title=title, text=text)
+        if page or not rows:
+            return page or None
+        taken = [row for row in rows if services.reverse_conversion(row)]
+        for row in taken:
+            self.log_change(request, row, _("Taken back."))
+        done = ngettext(
+            "%(n)s conversion was taken back.", "%(n)s conversions were taken back.", len(taken)
+        )
+        self.message_user(request, done % {"n": len(taken)}, messages.SUCCESS)
+        if before := len(rows) - len(taken):
+            had = ngettext("%(n)s had been before.", "%(n)s had been before.", before)
+            self.message_user(request, had % {"n": before}, messages.WARNING)
+        return None

@@ -1,0 +1,248 @@
+"""What the lists need where a table holds a million rows: no page may look at all of them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from functools import cached_property
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db import models
+from django.db.models import Max, Min
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.text import Truncator
+from django.utils.translation import gettext_lazy as _
+
+from ..models import Partner
+
+#: As far as rows are counted, and pages can be turned.
+BOUND = 10_000
+#: As many partners as a name may fit for their rows to be gathered and sorted.
+FEW = 100
+NOTHING = "–"
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts up to a bound: nobody turns to a page behind it, and counting on takes seconds."""
+
+    @cached_property
+    def _found(self) -> int:
+        rows: Any = self.object_list
+        found: int = rows.order_by()[: BOUND + 1].count()
+        return found
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows pages are made for."""
+        return min(self._found, BOUND)
+
+    @property
+    def has_more(self) -> bool:
+        """Tell whether there are rows behind the last page."""
+        return self._found > BOUND
+
+
+class Span(models.QuerySet[Any]):
+    """Answers the date hierarchy from the first row and the last one, not from each in between.
+
+    The periods are all that lie between the two, also those in which nothing happened.
+    """
+
+    def aggregate(self, *args: Any, **extremes: Any) -> dict[str, Any]:
+        """Return both ends of an index; SQLite finds each at once, but not two in one query."""
+        if not hasattr(self, "_ends"):
+            ask = super().aggregate
+            self._ends = {name: ask(**{name: end})[name] for name, end in extremes.items()}
+        return self._ends
+
+    def datetimes(self, field_name: str, kind: str, *args: Any, **kwargs: Any) -> Any:
+        """Return the days, months or years from the first row's to the last one's."""
+        ends = self.aggregate(first=Min(field_name), last=Max(field_name))
+        if ends["first"] is None:
+            return []
+        first, last = (_local_date(ends[name]) for name in ("first", "last"))
+        if kind == "day":
+            days = range(first.toordinal(), last.toordinal() + 1)
+            return [date.fromordinal(day) for day in days]
+        if kind == "month":
+            months = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
+            return [date(month // 12, month % 12 + 1, 1) for month in months]
+        return [date(year, 1, 1) for year in range(first.year, last.year + 1)]
+
+
+def _local_date(moment: datetime) -> date:
+    return timezone.localtime(moment).date() if timezone.is_aware(moment) else moment.date()
+
+
+class LargeChangeList(ChangeList):
+    """A list that asks the database only what an index, or a bounded number of rows, can answer."""
+
+    def get_filters(self, request: HttpRequest) -> Any:
+        found: Any = super().get_filters(request)
+        within = f"{self.date_hierarchy}__"
+        self.drilled = {
+            name: value[-1] for name, value in found[2].items() if name.startswith(within)
+        }
+        return found
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.has_more = self.paginator.has_more
+        if self.has_more:
+            # Equal to the other number, it is not printed as if it were exact.
+            self.full_result_count = self.result_count
+        if not self.result_count:
+            # It took a look at all rows to find none: once is enough.
+            self.result_list = self.result_list.none()
+        # From here on only the date hierarchy asks. It is told of the whole list's periods within
+        # the one that was chosen: those of a search would cost another look at all rows.
+        rows = self.root_queryset
+        self.queryset = Span(rows.model, rows.query.chain(), rows.db).filter(**self.drilled)
+
+
+class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Rows that the software writes, and people look at."""
+
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # each would count the whole table
+    list_select_related: ClassVar[
+        Any
+    ] = ()  # MariaDB would begin at the other table, and sort all of ours
+    sortable_by: ClassVar[Any] = ()  # what no index holds in order has to be sorted whole
+    paginator = BoundedPaginator
+
+    class Media:
+        css = {"all": ["affiliations/admin.css"]}
+        js = ["affiliations/admin.js"]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return LargeChangeList
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        if kwargs.get("obj") is not None:
+            context["subtitle"] = Truncator(str(kwargs["obj"])).chars(80)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class RecordInline(admin.TabularInline):  # type: ignore[type-arg]
+    """Rows of the same kind that belong to another."""
+
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class TextFilter(admin.SimpleListFilter):
+    """A filter to write into, where the choices would be too many to list."""
+
+    template = "admin/affiliations/text_filter.html"
+    label: Any
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return []
+
+    def has_output(self) -> bool:
+        return True
+
+    def choices(self, changelist: Any) -> Any:
+        """Return what the template needs: the text, and what else the list is filtered by."""
+        without = changelist.get_query_string(remove=[self.parameter_name])
+        others = [
+            pair
+            for pair in parse_qsl(without.removeprefix("?"), keep_blank_values=True)
+            if pair[0] != "all"
+        ]
+        return [{"text": self.text, "others": others, "clear": without}]
+
+    @property
+    def text(self) -> str:
+        """What was written; PostgreSQL takes no NUL."""
+        return str(self.value() or "").replace("\0", "").strip()
+
+
+class PartnerFilter(TextFilter):
+    """Keeps the rows of the partners that a text names."""
+
+    title = _("partner")
+    label = _("Name, or id in links")
+    parameter_name = "partner"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if not self.text:
+            return queryset
+        if partner := with_uid(self.text):
+            return self.of(queryset, [partner])
+        named = Partner.objects.filter(name__icontains=self.text).order_by()
+        few = list(named.values_list("pk", flat=True)[: FEW + 1])
+        return self.of(queryset, few) if len(few) <= FEW else self.of_many(queryset, named)
+
+    def of(self, queryset: Any, partners: list[int]) -> Any:
+        """Keep the rows of the partners with these keys."""
+        return queryset.filter(partner__in=partners)
+
+    def of_many(self, queryset: Any, partners: Any) -> Any:
+        """Keep those of so many that going through all rows finds a page of them sooner."""
+        return queryset.filter(models.Exists(partners.filter(pk=models.OuterRef("partner"))))
+
+
+class HappenedFilter(admin.SimpleListFilter):
+    """Keeps the rows in which a date is set, or is not."""
+
+    field: str
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("Yes")), ("no", _("No"))]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() not in ("yes", "no"):
+            return queryset
+        return queryset.filter(**{f"{self.field}__isnull": self.value() == "no"})
+
+
+def happened(field: str, title: Any) -> type[HappenedFilter]:
+    """Return a filter for whether the date `field` is set."""
+    return type(
+        "HappenedFilter",
+        (HappenedFilter,),
+        {"field": field, "title": title, "parameter_name": field.removesuffix("_on")},
+    )
+
+
+def with_uid(uid: str) -> int | None:
+    """Return the key of the partner with this id in links, if there is one."""
+    return Partner.objects.filter(uid=uid).values_list("pk", flat=True).first()
+
+
+def link(site: admin.AdminSite, row: Any, text: Any = None) -> Any:
+    """Return a link to a row's own page, or its text alone where the site has no such page."""
+    text = Truncator(str(row) if text is None else text).chars(60)
+    meta = row._meta
+    try:
+        url = reverse(
+            f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk], current_app=site.name
+        )
+    except NoReverseMatch:
+        return text
+    return format_html('<a href="{}">{}</a>', url, text)

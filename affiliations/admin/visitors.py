@@ -1,0 +1,176 @@
+"""Visitors: to look at, to search and to take away as a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.text import Truncator
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from .. import csvexport
+from ..models import Visitor
+from .lists import NOTHING, PartnerFilter, RecordAdmin, happened, link, with_uid
+
+WEB = re.compile(r"^https?://")
+SUB_IDS = ("sub1", "sub2", "sub3", "sub4", "sub5")
+MAX_WORDS = 5
+EXPORTED_AT_ONCE = 2000
+
+
+@admin.register(Visitor)
+class VisitorAdmin(RecordAdmin):
+    list_display = ("number", "partner_", "entry_point_", "user_", "referred_on", "success")
+    list_filter = (
+        PartnerFilter,
+        happened("successful_on", gettext_lazy("success")),
+        "referred_on",
+    )
+    date_hierarchy = "referred_on"
+    ordering = ("-referred_on",)
+    sortable_by = ("referred_on",)
+    list_per_page = 50
+    search_fields = ("entry_point",)
+    search_help_text = gettext_lazy(
+        "A partner’s id in links, a whole user name, a visitor’s number, or part of an entry point."
+    )
+    fields = readonly_fields = (
+        "number",
+        "partner_",
+        "user_",
+        "entry_point_as_text",
+        "referrer_host",
+        "referred_on",
+        "clicked_on",
+        "successful_on",
+        "click_id",
+        "sub_ids_",
+        "ident",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).prefetch_related("partner", "user")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[Any, bool]:
+        for word in search_term.split()[:MAX_WORDS]:
+            queryset = queryset.filter(_meant_by(word))
+        return queryset, False
+
+    @admin.display(description=gettext_lazy("number"))
+    def number(self, visitor: Visitor) -> str:
+        return str(visitor.pk)
+
+    @admin.display(description=gettext_lazy("partner"))
+    def partner_(self, visitor: Visitor) -> Any:
+        return link(self.admin_site, visitor.partner)
+
+    @admin.display(description=gettext_lazy("user"))
+    def user_(self, visitor: Visitor) -> Any:
+        return link(self.admin_site, visitor.user) if visitor.user else NOTHING
+
+    @admin.display(description=gettext_lazy("successful"), boolean=True)
+    def success(self, visitor: Visitor) -> bool:
+        return visitor.successful_on is not None
+
+    # Text, not a link: what visitors send is nothing that staff should be led to.
+    @admin.display(description=gettext_lazy("entry point"))
+    def entry_point_(self, visitor: Visitor) -> Any:
+        text = Truncator(WEB.sub("", visitor.entry_point)).chars(60)
+        return format_html('<span class="aff-url" title="{}">{}</span>', visitor.entry_point, text)
+
+    @admin.display(description=gettext_lazy("entry point"))
+    def entry_point_as_text(self, visitor: Visitor) -> Any:
+        return format_html('<span class="aff-url">{}</span>', visitor.entry_point)
+
+    @admin.display(description=gettext_lazy("sub ids"))
+    def sub_ids_(self, visitor: Visitor) -> str:
+        return "\n".join(f"{name}: {value}" for name, value in visitor.sub_ids.items())
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.export_view)
+        return [path("export/", view, name="affiliations_visitor_export"), *super().get_urls()]
+
+    def export_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer with the visitors that the list shows under the same filters, as CSV."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            listed = self.get_changelist_instance(request)
+        except IncorrectLookupParameters:
+            name = "admin:affiliations_visitor_changelist"
+            return HttpResponseRedirect(reverse(name, current_app=self.admin_site.name) + "?e=1")
+        rows = listed.get_queryset(request).iterator(chunk_size=EXPORTED_AT_ONCE)
+        filename = f"visitors-{timezone.now():%Y-%m-%d}.csv"
+        return csvexport.response(request, filename, _heading(), _cells(rows))
+
+
+def _meant_by(word: str) -> Q:
+    """Return what a word of a search stands for, the first of these that there is.
+
+    Each by its own index; only what is none of them is looked for in every entry point.
+    """
+    User: Any = get_user_model()
+    if partner := with_uid(word):
+        return Q(partner=partner)
+    named = User._default_manager.filter(**{User.USERNAME_FIELD: word})
+    if user := named.values_list("pk", flat=True).first():
+        return Q(user=user)
+    is_number = word.isascii() and word.isdecimal() and len(word) < 19
+    if is_number and Visitor.objects.filter(pk=word).exists():
+        return Q(pk=word)
+    return Q(entry_point__icontains=word)
+
+
+def _heading() -> list[str]:
+    zone = timezone.get_current_timezone_name()
+    return [
+        _("number"),
+        _("partner"),
+        _("id in links"),
+        _("entry point"),
+        _("user"),
+        _("referred on (%(zone)s)") % {"zone": zone},
+        _("last click on (%(zone)s)") % {"zone": zone},
+        _("successful on (%(zone)s)") % {"zone": zone},
+        _("coming from"),
+        _("click id"),
+        *SUB_IDS,
+    ]
+
+
+def _cells(visitors: Iterator[Visitor]) -> Iterator[list[Any]]:
+    for visitor in visitors:
+        yield [
+            visitor.pk,
+            visitor.partner.name,
+            visitor.partner.uid,
+            visitor.entry_point,
+            visitor.user and visitor.user.get_username(),
+            _moment(visitor.referred_on),
+            _moment(visitor.clicked_on),
+            _moment(visitor.successful_on),
+            visitor.referrer_host,
+            visitor.click_id,
+            *(visitor.sub_ids.get(name, "") for name in SUB_IDS),
+        ]
+
+
+def _moment(moment: Any) -> str:
+    """Return a date as spreadsheets know one, in the zone that the heading names."""
+    if moment is None:
+        return ""
+    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+    return f"{local:%Y-%m-%d %H:%M:%S}"

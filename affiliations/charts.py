@@ -1,0 +1,197 @@
+"""Draw counts per day as inline SVG: numbers in, markup out.
+
+Every colour is a class that the page's stylesheet colours by the theme's own variables, or else
+`currentColor`. There is no inline style or script, so a content security policy lets it through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from itertools import accumulate
+from typing import NamedTuple
+
+from django.utils.formats import date_format
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+
+__all__ = ["Series", "daily", "sparkline", "table"]
+
+# In the drawing's own units; the page scales it.
+WIDTH = 720
+PANEL = 100
+NO_PANEL = 8  # where nothing was counted
+HEADING = 54
+FOOTER = 36
+MARGIN = 44  # where the numbers of the scale stand
+STEP = 4  # a sparkline's column, and the gap after it
+SPARK_HEIGHT = 24
+LABEL_EVERY = 7  # days
+
+
+class Series(NamedTuple):
+    """One thing that was counted, a value a day."""
+
+    name: str
+    values: Sequence[int]
+
+
+def sparkline(values: Sequence[int], *, title: str) -> SafeString:
+    """Draw one column a value, small enough for a table's row; `title` says it in words."""
+    return format_html(
+        '<svg class="aff-spark" role="img" focusable="false" width="{0}" height="{1}" '
+        'viewBox="0 0 {0} {1}" aria-label="{2}"><title>{2}</title>{3}</svg>',
+        max(len(values), 1) * STEP - 1,
+        SPARK_HEIGHT,
+        title,
+        _columns(values, max(values, default=0), 0, SPARK_HEIGHT, SPARK_HEIGHT, STEP, STEP - 1),
+    )
+
+
+def daily(days: Sequence[date], series: Sequence[Series], *, title: str) -> SafeString:
+    """Draw each series in a panel of its own, one under the other, over the same days.
+
+    Apart, as their heights have nothing to do with each other: a second scale in one panel is read
+    as a comparison. Whoever points at a day sees its numbers; `table` has them for everybody.
+    """
+    rooms = [PANEL if any(each.values) else NO_PANEL for each in series]
+    bases = list(accumulate(HEADING + room for room in rooms))
+    bottom = bases[-1] if bases else 0
+    return format_html(
+        '<svg class="aff-daily" role="img" focusable="false" viewBox="0 0 {0} {1}" '
+        'aria-label="{2}"><title>{2}</title>{3}{4}{5}</svg>',
+        WIDTH,
+        bottom + FOOTER,
+        title,
+        format_html_join(
+            "", "{}", ([_panel(*each)] for each in zip(series, rooms, bases, strict=True))
+        ),
+        _dates(days, bottom + FOOTER - 10),
+        _pointed(days, series, bottom),
+    )
+
+
+def table(days: Sequence[date], series: Sequence[Series], *, caption: str) -> SafeString:
+    """Say in numbers what `daily` draws, the latest day first."""
+    rows = [
+        (
+            date_format(day, "DATE_FORMAT"),
+            format_html_join("", "<td>{}</td>", ([each.values[index]] for each in series)),
+        )
+        for index, day in enumerate(days)
+    ]
+    return format_html(
+        '<table class="aff-table"><caption>{}</caption><thead><tr><th scope="col">{}</th>{}</tr>'
+        "</thead><tbody>{}</tbody></table>",
+        caption,
+        gettext("Day"),
+        format_html_join("", '<th scope="col">{}</th>', ([each.name] for each in series)),
+        format_html_join("", '<tr><th scope="row">{}</th>{}</tr>', reversed(rows)),
+    )
+
+
+def _panel(series: Series, room: int, base: int) -> SafeString:
+    highest = max(series.values, default=0)
+    ceiling = _ceiling(highest)
+    slot = _slot(series.values)
+    return format_html(
+        '<g class="aff-panel"><text class="aff-label aff-name" x="0" y="{label}">{name}</text>'
+        '{scale}<line class="aff-axis" x1="{left}" x2="{right}" y1="{base}" y2="{base}"/>{bars}'
+        "</g>",
+        label=base - room - 22,
+        name=series.name if highest else f"{series.name}: 0",
+        scale=_scale(ceiling, base) if highest else "",
+        left=MARGIN,
+        right=WIDTH,
+        base=base,
+        bars=_columns(series.values, ceiling, MARGIN + 0.1 * slot, base, room, slot, 0.8 * slot),
+    )
+
+
+def _scale(ceiling: int, base: int) -> SafeString:
+    return format_html(
+        '<line class="aff-grid" x1="{left}" x2="{right}" y1="{top}" y2="{top}"/>'
+        '<text class="aff-label" x="{number}" y="{top}" dy="4" text-anchor="end">{ceiling}</text>'
+        '<text class="aff-label" x="{number}" y="{base}" text-anchor="end">0</text>',
+        left=MARGIN,
+        right=WIDTH,
+        top=base - PANEL,
+        base=base,
+        number=MARGIN - 6,
+        ceiling=f"{ceiling // 1000}k" if ceiling >= 1000 else ceiling,
+    )
+
+
+def _dates(days: Sequence[date], y: int) -> SafeString:
+    """Name every seventh day, counted from the last, so that this one always has its name."""
+    slot = _slot(days)
+    named = [
+        (
+            # On a phone there is room for every other one.
+            " aff-minor" if position % 2 else "",
+            round(MARGIN + (index + 0.5) * slot, 2) if position else WIDTH,
+            y,
+            "middle" if position else "end",
+            date_format(days[index], "MONTH_DAY_FORMAT"),
+        )
+        for position, index in enumerate(range(len(days) - 1, -1, -LABEL_EVERY))
+    ]
+    return format_html_join(
+        "", '<text class="aff-label{}" x="{}" y="{}" text-anchor="{}">{}</text>', named
+    )
+
+
+def _pointed(days: Sequence[date], series: Sequence[Series], bottom: int) -> SafeString:
+    slot = _slot(days)
+    return format_html_join(
+        "",
+        '<rect class="aff-day" x="{}" y="0" width="{}" height="{}"><title>{}: {}</title></rect>',
+        (
+            (
+                round(MARGIN + index * slot, 2),
+                round(slot, 2),
+                bottom,
+                date_format(day, "MONTH_DAY_FORMAT"),
+                ", ".join(f"{each.name} {each.values[index]}" for each in series),
+            )
+            for index, day in enumerate(days)
+        ),
+    )
+
+
+def _slot(days: Sequence[object]) -> float:
+    return (WIDTH - MARGIN) / max(len(days), 1)
+
+
+def _columns(
+    values: Sequence[int],
+    ceiling: int,
+    left: float,
+    base: float,
+    room: float,
+    step: float,
+    width: float,
+) -> SafeString:
+    """Draw columns, as two paths: what was counted, and a mere tick where nothing was."""
+    counted: list[str] = []
+    none: list[str] = []
+    for index, value in enumerate(values):
+        # At least as high as can be seen.
+        height = max(value / ceiling * room, 2) if value > 0 else 1
+        x = left + index * step
+        path = f"M{x:.4g} {base:.4g}v-{height:.4g}h{width:.4g}v{height:.4g}z"
+        (counted if value > 0 else none).append(path)
+    return format_html(
+        '<path class="aff-none" d="{}"/><path class="aff-bar" d="{}"/>',
+        "".join(none),
+        "".join(counted),
+    )
+
+
+def _ceiling(highest: int) -> int:
+    """Return the round number, 1, 2 or 5 and zeros, that no column is higher than."""
+    power = 1
+    while power * 10 <= highest:
+        power *= 10
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= highest)
