@@ -11,7 +11,7 @@ class AffiliationsConfig(AppConfig):
 
     name = "affiliations"
     label = "affiliations"
-    verbose_name = _("affiliations")
+    verbose_name = _("Affiliations")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -64,9 +64,12 @@ _IN_QUERY = _IN_PATH + "?"
 def validate(url: str) -> None:
     """Raise InvalidCallbackURL, in words for staff, unless `url` is a callback URL."""
     render(url, {})
-    if "{visitor_id}" not in url:
+    sent, _, fragment = url.partition("#")
+    if "{visitor_id}" not in sent:
         raise InvalidCallbackURL(
             "The URL must contain {visitor_id}, so that the partner knows whom the call is about."
+            if "{visitor_id}" not in fragment
+            else "The URL must contain {visitor_id} before the #: what follows it is never sent."
         )
 
 

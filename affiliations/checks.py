@@ -17,6 +17,7 @@ Errors E001 to E013 are those of the settings, see conf.py. The rest:
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,8 +27,9 @@ from django.core.checks import CheckMessage, Error, Tags, Warning
 from django.core.checks import register as register_check
 from django.db import DatabaseError
 from django.dispatch import Signal
+from django.utils.module_loading import import_string
 
-from . import firing, middleware
+from . import firing
 from .conf import Settings, settings
 from .models import Partner, Subscription
 from .models.partners import site_keys
@@ -38,10 +40,7 @@ __all__ = ["check_database", "check_middleware", "check_settings", "check_trigge
 
 AppConfigs = Sequence[AppConfig] | None
 MAX_TRIGGER_NAME = 100
-OURS = frozenset(
-    f"{middleware.__name__}.{name}"
-    for name in ("AffiliateMiddleware", "AffiliateVisitorsRegistrationMiddleware")
-)
+OURS = "affiliations.middleware.AffiliateMiddleware"
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
@@ -79,6 +78,12 @@ def _resolves(path: Any, what: str, check_id: str, fits: Any) -> list[CheckMessa
     return [Error(f"{what}: {path!r} is {value!r}, which is of no use there.", id=check_id)]
 
 
+def _is_plain_function(value: Any) -> bool:
+    """Tell whether a signal can call it: what a coroutine function returns, nobody would await."""
+    called = value if inspect.isfunction(value) else getattr(type(value), "__call__", value)  # noqa: B004
+    return callable(value) and not inspect.iscoroutinefunction(called)
+
+
 def check_triggers(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     """Hold every item of AFFILIATE_TRIGGERS against what a trigger is."""
     found: list[CheckMessage] = []
@@ -109,7 +114,9 @@ def _check_trigger(trigger: Trigger, where: str) -> Iterable[CheckMessage]:
     yield from _resolves(
         trigger.signal, f"{where}, signal", "affiliations.E021", lambda it: isinstance(it, Signal)
     )
-    yield from _resolves(trigger.receiver, f"{where}, receiver", "affiliations.E022", callable)
+    yield from _resolves(
+        trigger.receiver, f"{where}, receiver", "affiliations.E022", _is_plain_function
+    )
     try:
         firing.resolve_sender(trigger.sender)
     except Exception as error:  # noqa: BLE001 - importing the site's module may raise anything
@@ -129,24 +136,41 @@ def _check_trigger(trigger: Trigger, where: str) -> Iterable[CheckMessage]:
         yield Error(message, hint="Say currency='EUR', say.", id="affiliations.E025")
 
 
+def _position(path: str) -> int | None:
+    """Return where MIDDLEWARE has the class with this path, or the site's own one made of it."""
+    wanted = _imported(path)
+    for position, listed in enumerate(django_settings.MIDDLEWARE):
+        found = _imported(listed)
+        if isinstance(found, type) and isinstance(wanted, type) and issubclass(found, wanted):
+            return position
+    return None
+
+
+def _imported(path: str) -> Any:
+    """Return what a path names; None where it names nothing, as Django will say itself."""
+    try:
+        return import_string(path)
+    except Exception:  # noqa: BLE001 - importing the site's module may raise anything
+        return None
+
+
 def check_middleware(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     """See that the middleware is there, and finds a session and a user where it stands."""
     found: list[CheckMessage] = []
-    listed = list(django_settings.MIDDLEWARE)
-    ours = next((position for position, path in enumerate(listed) if path in OURS), None)
+    ours, sessions, users = (_position(path) for path in (OURS, SESSION, AUTHENTICATION))
     if ours is None:
-        hint = "Add 'affiliations.middleware.AffiliateMiddleware' below AuthenticationMiddleware."
+        hint = f"Add {OURS!r} below AuthenticationMiddleware."
         message = "MIDDLEWARE has no AffiliateMiddleware: no visitor is ever recorded."
         return [Warning(message, hint=hint, id="affiliations.W032")]
-    if SESSION not in listed:
+    if sessions is None:
         hint = f"Add {SESSION!r} above AffiliateMiddleware."
         message = "AffiliateMiddleware needs sessions, and MIDDLEWARE has none."
         found.append(Error(message, hint=hint, id="affiliations.E030"))
-    elif listed.index(SESSION) > ours:
+    elif sessions > ours:
         hint = "Move AffiliateMiddleware below it."
         message = "AffiliateMiddleware stands before SessionMiddleware."
         found.append(Error(message, hint=hint, id="affiliations.E031"))
-    if AUTHENTICATION in listed and listed.index(AUTHENTICATION) > ours:
+    if users is not None and users > ours:
         hint = "Move AffiliateMiddleware below it."
         message = (
             "AffiliateMiddleware stands before AuthenticationMiddleware: users who are logged in "

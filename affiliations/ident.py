@@ -18,7 +18,7 @@ from .conf import settings
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponseBase
 
-__all__ = ["ensure", "read", "write"]
+__all__ = ["drop", "ensure", "read", "write"]
 
 LENGTH = 22
 ATTRIBUTE = "_affiliate_ident"
@@ -66,19 +66,31 @@ def ensure(request: HttpRequest) -> str:
     return known.value
 
 
+def drop(request: HttpRequest) -> None:
+    """Let the response take the cookie away."""
+    if settings.COOKIE_NAME in request.COOKIES:
+        request.__dict__[ATTRIBUTE] = _Ident("", to_write=True)
+
+
 def write(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Set the cookie if it was asked for, and forbid caches to mix up who the response is for."""
+    """Set the cookie, or take it away, if that was asked for.
+
+    Forbids caches to mix up whom the response is for, where that was looked at.
+    """
     known: _Ident | None = request.__dict__.get(ATTRIBUTE)
     if known is None:
         return
     patch_vary_headers(response, ("Cookie",))
     if known.to_write:
-        response.set_cookie(
-            settings.COOKIE_NAME,
-            signing.Signer(salt=SALT).sign(known.value),
-            max_age=settings.WINDOW,
-            secure=request.is_secure(),
-            httponly=True,
-            samesite="Lax",
-        )
+        if known.value:
+            response.set_cookie(
+                settings.COOKIE_NAME,
+                signing.Signer(salt=SALT).sign(known.value),
+                max_age=settings.WINDOW,
+                secure=request.is_secure(),
+                httponly=True,
+                samesite="Lax",
+            )
+        else:
+            response.delete_cookie(settings.COOKIE_NAME, samesite="Lax")
         response.headers["Cache-Control"] = "private, no-store"

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 
 from django.db import connections, models, router, transaction
@@ -25,7 +26,16 @@ from .models import Callback, CallbackAttempt
 from .models.callbacks import MAX_REASON
 from .signals import callbacks_enqueued
 
-__all__ = ["SCHEDULE", "cancel", "deliver", "deliver_due", "enqueue", "send_again"]
+__all__ = [
+    "SCHEDULE",
+    "cancel",
+    "claim",
+    "deliver",
+    "deliver_due",
+    "deliver_in_threads",
+    "enqueue",
+    "send_again",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +57,8 @@ MAX_ATTEMPTS = len(SCHEDULE) + 1
 
 #: Longer than a call can take, so that a lease lapses only under a worker that is gone.
 LEASE = timedelta(seconds=60)
+#: Seconds in which the thread that waits for others hears of a signal at the latest.
+WAKE = 0.2
 
 
 def enqueue(callbacks: Sequence[Callback]) -> list[Callback]:
@@ -149,8 +161,8 @@ def _settle(callback: Callback, attempt: CallbackAttempt) -> bool:
     elif made >= MAX_ATTEMPTS:
         changes |= {"state": Callback.State.DEAD, "due": None, "settled_on": now}
     else:
-        wait = SCHEDULE[made - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
-        changes["due"] = now + wait
+        pause = SCHEDULE[made - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+        changes["due"] = now + pause
     using = router.db_for_write(Callback)
     with transaction.atomic(using=using):
         mine = Callback.objects.using(using).filter(
@@ -166,16 +178,20 @@ def _settle(callback: Callback, attempt: CallbackAttempt) -> bool:
 
 
 def deliver_due(
-    *, limit: int | None = None, ids: Iterable[int] | None = None, timeout: float = egress.TIMEOUT
+    *,
+    limit: int | None = None,
+    ids: Iterable[int] | None = None,
+    timeout: float = egress.TIMEOUT,
+    stop: threading.Event | None = None,
 ) -> tuple[int, int]:
-    """Make an attempt at each callback that is due, one after the other.
+    """Make an attempt at each callback that is due, one after the other, until `stop` is set.
 
     Returns how many were attempted, and how many of these were delivered. Claims one at a time: a
     lease that covers many calls lapses under the last of them.
     """
     attempted = delivered = 0
     wanted = None if ids is None else set(ids)
-    while limit is None or attempted < limit:
+    while (limit is None or attempted < limit) and not (stop and stop.is_set()):
         claimed = claim(1, ids=wanted)
         if not claimed:
             break
@@ -186,16 +202,21 @@ def deliver_due(
     return attempted, delivered
 
 
-def deliver_in_threads(threads: int) -> tuple[int, int]:
+def deliver_in_threads(threads: int, *, stop: threading.Event | None = None) -> tuple[int, int]:
     """Do what `deliver_due` does with several calls under way at once."""
     with ThreadPoolExecutor(threads, thread_name_prefix="affiliations") as pool:
-        done = [future.result() for future in [pool.submit(_drain) for _ in range(threads)]]
+        working = [pool.submit(_drain, stop) for _ in range(threads)]
+        # Now and then, because a signal may come just before a wait, and would only be
+        # seen after.
+        while wait(working, timeout=WAKE).not_done:
+            pass
+        done = [future.result() for future in working]
     return sum(attempted for attempted, _ in done), sum(delivered for _, delivered in done)
 
 
-def _drain() -> tuple[int, int]:
+def _drain(stop: threading.Event | None) -> tuple[int, int]:
     try:
-        return deliver_due()
+        return deliver_due(stop=stop)
     finally:
         connections.close_all()
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest
 
+__all__ = ["forget_browser"]
+
 TRAIL_LENGTH = 10
 #: Bytes, not characters: 200 emoji each, percent-encoded, would make a callback URL too long.
 MAX_PLACEHOLDER = 200
@@ -89,6 +91,17 @@ def forget(request: Any) -> None:
     if session is not None:
         session.pop(settings.SESSION_KEY, None)
         session.pop(trail_key(), None)
+
+
+def forget_browser(request: Any) -> None:
+    """Make a stranger of the request's browser, whose owner has withdrawn the consent to be known.
+
+    Takes the visitor out of the session, and the cookie off the response. The rows stay, and a
+    user's visits are found again at the next login; `services.forget_user` erases them.
+    """
+    forget(request)
+    ident.drop(request)
+    attach(request)
 
 
 def current(request: HttpRequest) -> Visitor | None:

@@ -1,7 +1,5 @@
 """Sphinx settings: MyST pages, furo's theme, docstrings of the public modules."""
 
-import logging
-
 import django
 from django.conf import settings
 
@@ -27,14 +25,9 @@ copyright = f"2026, {author}"
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
+default_role = "code"
 autodoc_member_order = "bysource"
 exclude_patterns = ["_build"]
-
-# A section whose first page is still to come is no fault of the pages that are there. Sphinx gives
-# this warning a subtype but no type, so suppress_warnings cannot name it.
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(
-    lambda record: getattr(record, "subtype", None) != "empty_glob"
-)
 
 html_theme = "furo"
 html_title = f"{project} {release}"

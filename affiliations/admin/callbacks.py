@@ -20,6 +20,13 @@ from .acting import ActingAdmin
 from .lists import NOTHING, PartnerFilter, RecordInline, link, with_uid
 
 
+def badge(callback: Callback) -> Any:
+    """Return the state as a coloured word."""
+    return format_html(
+        '<span class="aff-badge aff-{}">{}</span>', callback.state, callback.get_state_display()
+    )
+
+
 class AttemptInline(RecordInline):
     model = CallbackAttempt
     fields = readonly_fields = ("number", "started_on", "took", "answer")
@@ -81,9 +88,7 @@ class CallbackAdmin(ActingAdmin):
 
     @admin.display(description=gettext_lazy("state"))
     def badge(self, callback: Callback) -> Any:
-        return format_html(
-            '<span class="aff-badge aff-{}">{}</span>', callback.state, callback.get_state_display()
-        )
+        return badge(callback)
 
     @admin.display(description=gettext_lazy("partner"))
     def partner_(self, callback: Callback) -> Any:

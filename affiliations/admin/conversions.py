@@ -14,8 +14,9 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from .. import firing, services
 from ..exceptions import InvalidMoney
-from ..models import Conversion, Share, Subscription
+from ..models import Callback, Conversion, Share, Subscription
 from .acting import ActingAdmin
+from .callbacks import badge
 from .lists import NOTHING, PartnerFilter, RecordInline, happened, link, with_uid
 
 
@@ -68,6 +69,26 @@ class ShareInline(RecordInline):
         return f"{100 * share.weight:.6f}".rstrip("0").rstrip(".") + "\N{NO-BREAK SPACE}%"
 
 
+class CallbackInline(RecordInline):
+    model = Callback
+    fields = readonly_fields = ("partner_", "callback", "state_", "attempts", "settled_on")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("partner").order_by("pk")
+
+    @admin.display(description=gettext_lazy("partner"))
+    def partner_(self, callback: Callback) -> Any:
+        return link(self.admin_site, callback.partner)
+
+    @admin.display(description=gettext_lazy("callback"))
+    def callback(self, callback: Callback) -> Any:
+        return link(self.admin_site, callback)
+
+    @admin.display(description=gettext_lazy("state"))
+    def state_(self, callback: Callback) -> Any:
+        return badge(callback)
+
+
 @admin.register(Conversion)
 class ConversionAdmin(ActingAdmin):
     list_display = (
@@ -103,7 +124,7 @@ class ConversionAdmin(ActingAdmin):
         (None, {"fields": readonly_fields[:-1]}),
         (gettext_lazy("Why was this credited?"), {"fields": ("why",)}),
     )
-    inlines = (ShareInline,)
+    inlines = (ShareInline, CallbackInline)
     actions = ("take_back",)
 
     def get_queryset(self, request: HttpRequest) -> Any:

@@ -11,14 +11,14 @@ from django.db import models
 from django.utils import timezone
 
 from ..models import Partner, Share, Visitor
+from .lists import local
 
 DAYS = 30
 
 
 def last_days() -> list[date]:
     """Return today, by the site's clock, and the days before it, in order."""
-    now = timezone.now()
-    today = (timezone.localtime(now) if timezone.is_aware(now) else now).date()
+    today = local(timezone.now()).date()
     return [today - timedelta(days=before) for before in range(DAYS - 1, -1, -1)]
 
 

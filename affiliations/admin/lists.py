@@ -66,7 +66,7 @@ class Span(models.QuerySet[Any]):
         ends = self.aggregate(first=Min(field_name), last=Max(field_name))
         if ends["first"] is None:
             return []
-        first, last = (_local_date(ends[name]) for name in ("first", "last"))
+        first, last = (local(ends[name]).date() for name in ("first", "last"))
         if kind == "day":
             days = range(first.toordinal(), last.toordinal() + 1)
             return [date.fromordinal(day) for day in days]
@@ -76,8 +76,9 @@ class Span(models.QuerySet[Any]):
         return [date(year, 1, 1) for year in range(first.year, last.year + 1)]
 
 
-def _local_date(moment: datetime) -> date:
-    return timezone.localtime(moment).date() if timezone.is_aware(moment) else moment.date()
+def local(moment: datetime) -> datetime:
+    """Return a moment by the site's clock, which a naive one is taken to be."""
+    return timezone.localtime(moment) if timezone.is_aware(moment) else moment
 
 
 class LargeChangeList(ChangeList):

@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from .. import charts, firing
 from ..models import Partner, Subscription
 from . import figures
-from .lists import NOTHING
+from .lists import NOTHING, local
 from .pages import Secret, page, reveal
 
 
@@ -233,7 +233,8 @@ class PartnerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return secret
 
     def _reveal(self, request: HttpRequest, partner: Partner, secret: Secret) -> HttpResponse:
-        until = date_format(_local(partner.previous_until), "DATETIME_FORMAT")
+        until = partner.previous_until
+        ends = date_format(local(until), "DATETIME_FORMAT") if until else NOTHING
         return reveal(
             self,
             request,
@@ -243,7 +244,7 @@ class PartnerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             label=_("Signing secret of %(partner)s") % {"partner": partner},
             notes=[
                 _("Hand it to the partner over a safe way. It signs callbacks from now on."),
-                _("Until %(until)s the one before it stays valid beside it.") % {"until": until},
+                _("Until %(until)s the one before it stays valid beside it.") % {"until": ends},
             ],
         )
 
@@ -304,7 +305,3 @@ def _in_words(values: list[int]) -> str:
 def _issued_last(partner: Partner) -> str:
     """Return what changes with each secret, and tells nothing of it."""
     return partner.previous_until.isoformat() if partner.previous_until else ""
-
-
-def _local(moment: Any) -> Any:
-    return timezone.localtime(moment) if timezone.is_aware(moment) else moment

@@ -14,24 +14,27 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.formats import date_format
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from .. import csvexport
-from ..models import Visitor
-from .lists import NOTHING, PartnerFilter, RecordAdmin, happened, link, with_uid
+from ..models import Conversion, Visitor
+from .lists import NOTHING, PartnerFilter, RecordAdmin, happened, link, local, with_uid
 
 WEB = re.compile(r"^https?://")
 SUB_IDS = ("sub1", "sub2", "sub3", "sub4", "sub5")
 MAX_WORDS = 5
 EXPORTED_AT_ONCE = 2000
+MAX_CREDITED = 20
 
 
 @admin.register(Visitor)
 class VisitorAdmin(RecordAdmin):
-    list_display = ("number", "partner_", "entry_point_", "user_", "referred_on", "success")
+    list_display = ("number", "partner_", "entry_point_", "user_", "referred_on", "successful_on")
     list_filter = (
         PartnerFilter,
         happened("successful_on", gettext_lazy("success")),
@@ -54,6 +57,7 @@ class VisitorAdmin(RecordAdmin):
         "referred_on",
         "clicked_on",
         "successful_on",
+        "credited_with",
         "click_id",
         "sub_ids_",
         "ident",
@@ -81,9 +85,24 @@ class VisitorAdmin(RecordAdmin):
     def user_(self, visitor: Visitor) -> Any:
         return link(self.admin_site, visitor.user) if visitor.user else NOTHING
 
-    @admin.display(description=gettext_lazy("successful"), boolean=True)
-    def success(self, visitor: Visitor) -> bool:
-        return visitor.successful_on is not None
+    @admin.display(description=gettext_lazy("credited with"))
+    def credited_with(self, visitor: Visitor) -> Any:
+        credited = Conversion.objects.filter(shares__visitor=visitor).order_by("-created_on", "-pk")
+        rows = list(credited[: MAX_CREDITED + 1])
+        shown = format_html_join(
+            mark_safe("<br>"),
+            "{}, {}{}",
+            (
+                (
+                    link(self.admin_site, row),
+                    date_format(local(row.created_on), "DATETIME_FORMAT"),
+                    _(" (taken back)") if row.reversed_on else "",
+                )
+                for row in rows[:MAX_CREDITED]
+            ),
+        )
+        more = _("and others before") if len(rows) > MAX_CREDITED else ""
+        return format_html("{}<br>{}", shown, more) if more else shown or NOTHING
 
     # Text, not a link: what visitors send is nothing that staff should be led to.
     @admin.display(description=gettext_lazy("entry point"))
@@ -172,5 +191,4 @@ def _moment(moment: Any) -> str:
     """Return a date as spreadsheets know one, in the zone that the heading names."""
     if moment is None:
         return ""
-    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
-    return f"{local:%Y-%m-%d %H:%M:%S}"
+    return f"{local(moment):%Y-%m-%d %H:%M:%S}"

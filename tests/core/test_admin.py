@@ -343,6 +343,14 @@ class TestConversions:
         assert text.count("50\xa0%") == 2
         assert "credited with 50.00%" in text
 
+    def test_its_own_page_tells_who_was_told(self, admin_client):
+        conversion = make_conversion(make_partner(name="Anna"))
+        [callback] = conversion.callbacks.all()
+        outbox.cancel(callback, reason="a mistake")
+        text = page(admin_client, "conversion_change", conversion.pk)
+        assert address("callback_change", callback.pk) in text
+        assert "aff-canceled" in text
+
     def test_it_says_why(self, admin_client):
         conversion = make_conversion(make_partner())
         text = unescape(page(admin_client, "conversion_change", conversion.pk))

@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from affiliations import services
 from affiliations.admin import lists
 from affiliations.admin.visitors import VisitorAdmin
 from affiliations.models import Visitor
@@ -53,6 +54,24 @@ def four(admin_client):
         make_visitor(bert, user=mia, entry_point="https://shop.example/?x=mia@example.com"),
         make_visitor(bert, user=make_user(), entry_point="https://shop.example/100%_off"),
     ]
+
+
+def test_their_own_page_tells_what_they_are_credited_with(admin_client, monkeypatch):
+    visitor = make_visitor(make_partner({"Order placed": ""}))
+    url = reverse("admin:affiliations_visitor_change", args=[visitor.pk])
+    for n in range(3):
+        known = {visitor.pk: "session"}
+        services.record_conversion(trigger="Order placed", known=known, reference=f"A-{n}")
+    services.reverse_conversion(visitor.conversions.get(reference="A-0"))
+    text = admin_client.get(url).content.decode()
+    assert all(f"Order placed (A-{n})" in text for n in range(3))
+    assert text.count("(taken back)") == 1
+    assert "and others before" not in text
+    monkeypatch.setattr("affiliations.admin.visitors.MAX_CREDITED", 2)
+    text = admin_client.get(url).content.decode()
+    assert "Order placed (A-2)" in text
+    assert "Order placed (A-0)" not in text
+    assert "and others before" in text
 
 
 def test_it_is_searched_by_what_staff_have_at_hand(admin_client, four):

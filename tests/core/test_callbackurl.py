@@ -246,7 +246,7 @@ def test_values_are_decoded_once():
 ACCEPTED = [
     "https://p.example/cb?v={visitor_id}",
     "http://p.example/{visitor_id}",
-    "http://p.example#{visitor_id}",
+    "http://p.example/{visitor_id}#{visitor_id}",
     "http://localhost:8000/{visitor_id}/{visitor_id}",
     "https://[::1]/?v={visitor_id}",
     "https://bücher.example/?v={visitor_id}",
@@ -254,6 +254,7 @@ ACCEPTED = [
     "https://p.example/?v={visitor_id}".ljust(MAX_LENGTH, "x"),
 ]
 REFUSED = {
+    "http://p.example/#{visitor_id}": "must contain {visitor_id} before",
     "": "must start with http",
     "p.example/{visitor_id}": "must start with http",
     "//p.example/{visitor_id}": "must start with http",

@@ -3,11 +3,13 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import run_checks
 from django.test import override_settings
 
 from affiliations import firing
 from affiliations.conf import Settings
+from affiliations.middleware import AffiliateMiddleware
 from affiliations.models import Partner, Subscription
 from affiliations.triggers import Trigger
 from tests.core.factories import make_partner
@@ -24,6 +26,28 @@ def found(**settings):
 
 def test_the_settings_of_the_tests_are_right():
     assert found() == []
+
+
+async def a_coroutine_function(sender, **kwargs):
+    """What no signal awaits."""
+
+
+class Awaited:
+    """Likewise."""
+
+    async def __call__(self, sender, **kwargs):
+        """Never run."""
+
+
+AWAITED = Awaited()
+
+
+class OwnMiddleware(AffiliateMiddleware):
+    """A site's own."""
+
+
+class OwnSessionMiddleware(SessionMiddleware):
+    """A site's own."""
 
 
 WRONG = {
@@ -90,6 +114,8 @@ def changed(**items):
         (changed(receiver="affiliations.triggers.__all__"), "E022"),
         (changed(receiver=None), "E022"),
         (changed(receiver=RAISES), "E022"),
+        (changed(receiver="tests.core.test_checks.a_coroutine_function"), "E022"),
+        (changed(receiver="tests.core.test_checks.AWAITED"), "E022"),
         (changed(sender="auth.Usr"), "E023"),
         (changed(sender="nowhere.at.all"), "E023"),
         (changed(sender=""), "E023"),
@@ -147,7 +173,10 @@ AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
             ],
             [],
         ),
+        ([f"{__name__}.OwnSessionMiddleware", f"{__name__}.OwnMiddleware"], []),
+        ([f"{__name__}.OwnMiddleware", f"{__name__}.OwnSessionMiddleware"], ["E031"]),
         ([SESSION, AUTHENTICATION], ["W032"]),
+        ([SESSION, "no.such.Middleware"], ["W032"]),
         ([OURS], ["E030"]),
         ([OURS, SESSION], ["E031"]),
         ([SESSION, OURS, AUTHENTICATION], ["W033"]),

@@ -19,7 +19,7 @@ from affiliations.middleware import (
     has_consent,
 )
 from affiliations.models import Callback, Partner, Visitor
-from affiliations.testing import freeze, refer
+from affiliations.testing import assert_not_converted, freeze, refer
 from tests.core.factories import make_partner, make_user, make_visitor
 
 pytestmark = pytest.mark.django_db
@@ -300,6 +300,19 @@ def test_the_cookie_of_one_user_is_of_no_use_to_the_next(both_clients, settings)
     assert Visitor.objects.successful().count() == 0
     both_clients.post("/login/", {"username": "ada"})
     assert whoami(both_clients)["visitor"] == visitor.pk
+
+
+@pytest.mark.parametrize("cookie", [True, False])
+def test_who_withdraws_is_a_stranger_from_then_on(both_clients, settings, cookie):
+    settings.AFFILIATE_COOKIE = cookie
+    refer(both_clients, make_partner({"User registered": ""}))
+    response = both_clients.get("/stranger/")
+    assert response.json()["visitor"] is None
+    assert ("affiliate_ident" in response.cookies) is cookie
+    assert ("no-store" in response.headers.get("Cache-Control", "")) is cookie
+    assert whoami(both_clients)["visitor"] is None
+    both_clients.post("/signup/", {"username": "ada"})
+    assert_not_converted("User registered")
 
 
 def test_a_secure_site_gets_a_secure_cookie(client, settings):

@@ -1,6 +1,9 @@
 """The outbox: leases, fences, retries, and what is sent."""
 
+import os
+import signal
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -190,6 +193,27 @@ def test_the_command_delivers_with_threads(server, capsys):
     assert "20 attempted, 20 delivered" in capsys.readouterr().out
     assert len(server.received) == 20
     assert len({call.headers["webhook-id"] for call in server.received}) == 20
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_worker_that_is_told_to_stop_ends_with_the_calls_under_way(server, threads):
+    make_unannounced(400, server)
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    def tell():
+        while len(server.received) < 10:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    teller = threading.Thread(target=tell)
+    teller.start()
+    call_command("deliver_callbacks", loop=True, threads=threads)
+    teller.join()
+    delivered = Callback.objects.filter(state="delivered").count()
+    assert 10 <= delivered == len(server.received) < 400
+    assert not Callback.objects.filter(token__isnull=False).exists()
+    assert before == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
 
 
 # By hand

@@ -12,6 +12,7 @@ urlpatterns = [
     path("logout/", views.log_out),
     path("order/", views.order),
     path("aorder/", views.aorder),
+    path("stranger/", views.stranger),
     path("whoami/", views.whoami),
     path("awhoami/", views.awhoami),
 ]

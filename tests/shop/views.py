@@ -9,6 +9,7 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
+from affiliations.visits import forget_browser
 from tests.shop.models import Order
 
 
@@ -74,6 +75,13 @@ async def aorder(request: HttpRequest) -> HttpResponse:
         user=user if user.is_authenticated else None, **fields(request)
     )
     return text(f"ordered {placed.pk}", status=201)
+
+
+def stranger(request: HttpRequest) -> HttpResponse:
+    """Answer with what is left of the visitor once the browser is forgotten."""
+    assert request.affiliate_visitor
+    forget_browser(request)
+    return whoami(request)
 
 
 def whoami(request: HttpRequest) -> HttpResponse:

@@ -6,6 +6,8 @@ import argparse
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -21,6 +23,20 @@ def at_least_one(text: str) -> int:
     if text.isdecimal() and 0 < int(text) <= 256:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 256")
+
+
+@contextmanager
+def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Let SIGTERM and SIGINT set `stop`, where signals can be had: in the main thread."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, lambda *_: stop.set())
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Command(BaseCommand):
@@ -39,21 +55,19 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Deliver; a SIGTERM or SIGINT lets the calls under way end, and then stops a loop."""
+        """Deliver; a SIGTERM or SIGINT lets the calls under way end, and begins no other."""
         stop = threading.Event()
-        if options["loop"] and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: stop.set())
-        while True:
-            started = time.monotonic()
-            if options["threads"] == 1:
-                attempted, delivered = outbox.deliver_due()
-            else:
-                attempted, delivered = outbox.deliver_in_threads(options["threads"])
-            if attempted or not options["loop"]:
-                took = time.monotonic() - started
-                self.stdout.write(
-                    f"{attempted:,} attempted, {delivered:,} delivered in {took:.1f} s"
-                )
-            if not options["loop"] or stop.wait(0 if attempted else POLL):
-                return
+        with stopped_by_signals(stop):
+            while True:
+                started = time.monotonic()
+                if options["threads"] == 1:
+                    attempted, delivered = outbox.deliver_due(stop=stop)
+                else:
+                    attempted, delivered = outbox.deliver_in_threads(options["threads"], stop=stop)
+                if attempted or not options["loop"]:
+                    took = time.monotonic() - started
+                    self.stdout.write(
+                        f"{attempted:,} attempted, {delivered:,} delivered in {took:.1f} s"
+                    )
+                if not options["loop"] or stop.wait(0 if attempted else POLL):
+                    return
