@@ -17,7 +17,7 @@ from .. import outbox
 from ..exceptions import InvalidTransition
 from ..models import Callback, CallbackAttempt
 from .acting import ActingAdmin
-from .lists import NOTHING, PartnerFilter, RecordInline, link, with_uid
+from .lists import NOTHING, PartnerFilter, RecordInline, link, whole
 
 
 def badge(callback: Callback) -> Any:
@@ -79,12 +79,7 @@ class CallbackAdmin(ActingAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        if partner := with_uid(term):
-            return queryset.filter(partner=partner), False
-        return queryset.filter(webhook_id=term), False
+        return whole(queryset, search_term, "webhook_id", PartnerFilter.of), False
 
     @admin.display(description=gettext_lazy("state"))
     def badge(self, callback: Callback) -> Any:

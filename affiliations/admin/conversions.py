@@ -17,12 +17,7 @@ from ..exceptions import InvalidMoney
 from ..models import Callback, Conversion, Share, Subscription
 from .acting import ActingAdmin
 from .callbacks import badge
-from .lists import NOTHING, PartnerFilter, RecordInline, happened, link, with_uid
-
-
-def _credited(partners: Any) -> models.Exists:
-    own = Share.objects.filter(conversion=models.OuterRef("pk"), visitor__partner__in=partners)
-    return models.Exists(own)
+from .lists import NOTHING, PartnerFilter, RecordInline, happened, link, whole
 
 
 class TriggerFilter(admin.SimpleListFilter):
@@ -43,8 +38,10 @@ class TriggerFilter(admin.SimpleListFilter):
 class CreditedFilter(PartnerFilter):
     """Keeps the conversions in which a partner has a share."""
 
-    def of(self, queryset: Any, partners: Any) -> Any:
-        return queryset.filter(_credited(partners))
+    @staticmethod
+    def of(queryset: Any, partners: Any) -> Any:
+        own = Share.objects.filter(conversion=models.OuterRef("pk"), visitor__partner__in=partners)
+        return queryset.filter(models.Exists(own))
 
     of_many = of
 
@@ -133,12 +130,7 @@ class ConversionAdmin(ActingAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        if partner := with_uid(term):
-            return queryset.filter(_credited([partner])), False
-        return queryset.filter(reference=term), False
+        return whole(queryset, search_term, "reference", CreditedFilter.of), False
 
     @admin.display(description=gettext_lazy("reference"))
     def reference_(self, conversion: Conversion) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime
 from functools import cached_property
 from typing import Any, ClassVar
@@ -199,11 +200,13 @@ class PartnerFilter(TextFilter):
         few = list(named.values_list("pk", flat=True)[: FEW + 1])
         return self.of(queryset, few) if len(few) <= FEW else self.of_many(queryset, named)
 
-    def of(self, queryset: Any, partners: list[int]) -> Any:
+    @staticmethod
+    def of(queryset: Any, partners: Any) -> Any:
         """Keep the rows of the partners with these keys."""
         return queryset.filter(partner__in=partners)
 
-    def of_many(self, queryset: Any, partners: Any) -> Any:
+    @staticmethod
+    def of_many(queryset: Any, partners: Any) -> Any:
         """Keep those of so many that going through all rows finds a page of them sooner."""
         return queryset.filter(models.Exists(partners.filter(pk=models.OuterRef("partner"))))
 
@@ -234,6 +237,15 @@ def happened(field: str, title: Any) -> type[HappenedFilter]:
 def with_uid(uid: str) -> int | None:
     """Return the key of the partner with this id in links, if there is one."""
     return Partner.objects.filter(uid=uid).values_list("pk", flat=True).first()
+
+
+def whole(queryset: Any, term: str, field: str, of: Callable[[Any, Any], Any]) -> Any:
+    """Keep the rows of the partner with this id in links, or else those whose field is the term."""
+    term = term.strip()
+    if not term:
+        return queryset
+    partner = with_uid(term)
+    return queryset.filter(**{field: term}) if partner is None else of(queryset, [partner])
 
 
 def link(site: admin.AdminSite, row: Any, text: Any = None) -> Any:
