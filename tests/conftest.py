@@ -9,11 +9,21 @@ import pytest
 from asgiref.sync import SyncToAsync, async_to_sync
 from django.db import connections
 from django.test import AsyncClient, Client
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import sync_playwright
 
 # An example that is slow once, on a busy machine, is no failure.
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("suite")
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 class SyncClient(Client):
@@ -99,20 +109,13 @@ def chromium() -> str:
 
 
 @pytest.fixture
-def page(chromium: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
-    """A blank page of a fresh Chromium."""
+def new_context(chromium: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Make browsing contexts, one for each person of a test, in a fresh Chromium."""
     # Playwright leaves its event loop running in this thread, which Django takes for async code.
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=[
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
-        yield browser.new_page()
+        browser = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS])
+        yield browser.new_context
         browser.close()
         # While that loop runs the test has a connection of its own, which nobody closes later.
         connections.close_all()

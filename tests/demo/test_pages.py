@@ -2,33 +2,21 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import expect
+
+from tests.browser import assert_readable, complaints, in_every_look
 
 from .conftest import Demo
 
 pytestmark = pytest.mark.browser
 
-CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 # Chromium without a head says so, and is then taken for the robot that it is.
 PERSON = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/140.0.0.0 Safari/537.36"
 )
-DESKTOP = {"width": 1280, "height": 800}
-PHONE = {"width": 360, "height": 740}
 
 
 @pytest.fixture(scope="module")
@@ -37,41 +25,7 @@ def demo(open_demo, tmp_path_factory) -> Iterator[Demo]:
         yield running
 
 
-@pytest.fixture
-def new_context(chromium, monkeypatch) -> Iterator[Any]:
-    # Playwright leaves its event loop running in this thread, which Django takes for async code.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS])
-        yield browser.new_context
-        browser.close()
-
-
-def complaints(context: BrowserContext) -> list[str]:
-    """Collect whatever goes wrong in the pages of a context."""
-    found: list[str] = []
-    context.on("console", lambda each: each.type == "error" and found.append(each.text))
-    context.on("weberror", lambda each: found.append(str(each.error)))
-    context.on("response", lambda each: each.status >= 400 and found.append(each.url))
-    return found
-
-
-def assert_readable(page: Page) -> None:
-    """See that a page fits its window, that its text stands out, and that its fields are named."""
-    page.wait_for_load_state("load")
-    wide, window = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert wide <= window, f"{page.url} scrolls sideways: {wide} px in {window}"
-    assert page.evaluate(CONTRAST) == [], page.url
-    assert page.locator("h1").count() == 1, page.url
-    unnamed = "[...document.querySelectorAll('input:not([type=hidden])')].filter(e => !e.labels[0])"
-    assert page.evaluate(f"{unnamed}.length") == 0, page.url
-
-
-@pytest.mark.parametrize(
-    ("scheme", "window"),
-    [("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE), ("dark", PHONE)],
-    ids=["light", "dark", "light-phone", "dark-phone"],
-)
+@in_every_look
 def test_from_the_link_to_the_log(demo, new_context, scheme, window):
     context = new_context(
         base_url=demo.url, color_scheme=scheme, viewport=window, user_agent=PERSON

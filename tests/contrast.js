@@ -1,5 +1,5 @@
-// Return every piece of visible text whose contrast is below WCAG 2.2's 4.5:1.
-() => {
+// Return every piece of visible text within the part of a page that a selector names, whose contrast is below WCAG 2.2's 4.5:1.
+(part) => {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const channels = (colour) => {
     canvas.clearRect(0, 0, 1, 1);
@@ -17,7 +17,7 @@
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
   };
   const faint = [];
-  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const texts = document.createTreeWalker(document.querySelector(part), NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
     const text = texts.currentNode.textContent.trim();
     const element = texts.currentNode.parentElement;
