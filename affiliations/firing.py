@@ -7,29 +7,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
-from django.db import connections, models, router
+from django.db import models, router
 from django.dispatch import Signal
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
-from . import ident, services, visits
+from . import ident, savepoints, services, visits
 from .conf import settings
 from .context import Firing, current_firing, current_request
 from .exceptions import InvalidMoney
 from .models import Conversion, Visitor
 from .money import DECIMAL_PLACES, Money
 from .triggers import Trigger
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = [
     "acomplete_trigger",
@@ -106,47 +103,16 @@ def fire(trigger: Trigger, receiver: Callable[..., Any], *, sender: Any, **kwarg
         return  # loaddata and its kin restore what has happened long ago
     instance = kwargs.get("instance", kwargs.get("user"))
     token = current_firing.set(Firing(trigger, instance, bool(kwargs.get("created"))))
+    using = router.db_for_write(Conversion)
     try:
-        with nullcontext() if receiver in GUARDED else _lazy_savepoint():
+        with nullcontext() if receiver in GUARDED else savepoints.lazy(using):
             receiver(sender=sender, affiliate_trigger_name=trigger.name, **kwargs)
     except Exception:
-        if settings.RAISE_TRIGGER_ERRORS:
+        if settings.RAISE_TRIGGER_ERRORS or savepoints.is_lost(using):
             raise
         logger.exception("The trigger %r failed; nothing was credited", trigger.name)
     finally:
         current_firing.reset(token)
-
-
-@contextmanager
-def _lazy_savepoint() -> Iterator[None]:
-    """Guard the caller's transaction by a savepoint that is made at the first query, if any.
-
-    Most signals concern nobody's partner: they must not cost the two queries of a savepoint.
-    """
-    connection = connections[router.db_for_write(Conversion)]
-    if not connection.in_atomic_block:
-        yield
-        return
-    sid = None
-
-    def at_first_query(execute: Any, *args: Any) -> Any:
-        nonlocal sid
-        if sid is None:
-            sid = ""  # so that the savepoint's own query passes
-            sid = connection.savepoint()
-        return execute(*args)
-
-    try:
-        with connection.execute_wrapper(at_first_query):
-            yield
-    except Exception:
-        if sid:
-            # A failed query has marked the transaction as broken; up to the savepoint it is not.
-            connection.set_rollback(False)
-            connection.savepoint_rollback(sid)
-        raise
-    if sid:
-        connection.savepoint_commit(sid)
 
 
 def complete_trigger(
@@ -171,8 +137,9 @@ def complete_trigger(
     instance = options.get("instance", firing.instance)
     find = partial(_option, options, firing.trigger, instance)
 
+    using = router.db_for_write(Conversion)
     requester = visits.user_of(request)
-    with _lazy_savepoint():
+    with savepoints.lazy(using):
         user = _user(find("user"), instance, requester) or requester
         visitor = find("visitor")
     known: dict[int, str] = {}
@@ -187,7 +154,7 @@ def complete_trigger(
     if not known and not browser and not elsewhere:
         return None
 
-    with _lazy_savepoint():
+    with savepoints.lazy(using):
         reference = find("reference")
         money = _money(find("amount"), find("currency"))
     if reference is None and isinstance(instance, models.Model) and instance.pk is not None:

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 
 from django.db import connections, models, router, transaction
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from . import __version__, callbackurl, egress, signing
 from .exceptions import InvalidTransition
@@ -126,6 +127,7 @@ def deliver(callback: Callback, *, timeout: float = egress.TIMEOUT) -> bool:
     return _settle(callback, attempt)
 
 
+@sensitive_variables()
 def _attempt(callback: Callback, started: datetime, timeout: float) -> egress.Answer:
     secrets = callback.partner.signing_secrets(started)
     if not secrets:

@@ -6,7 +6,6 @@ transaction, takes no request, and announces what it did by a signal inside the 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -15,7 +14,7 @@ from django.db import IntegrityError, models, router, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from . import callbackurl, decisions, outbox
+from . import callbackurl, decisions, outbox, savepoints
 from .conf import settings
 from .decisions import Candidate
 from .exceptions import InvalidCallbackURL
@@ -42,20 +41,17 @@ __all__ = [
     "reverse_conversion",
 ]
 
-logger = logging.getLogger(__name__)
-
 #: Visits that a decision looks at; more of one person's than this is a robot's.
 MAX_CANDIDATES = 50
 
 
 def guarded(action: Callable[[], Any], complaint: str) -> Any:
-    """Do something that must not harm the site's own request, in a savepoint; log a failure."""
-    try:
-        with transaction.atomic(using=router.db_for_write(Visitor)):
-            return action()
-    except Exception:
-        logger.exception(complaint)
-        return None
+    """Do something that must not harm the site's own request, in a savepoint; log a failure.
+
+    Returns what `action` returned, or None. Raises only where the database has ended the whole
+    transaction, so that what the site wrote in it is undone as well.
+    """
+    return savepoints.guarded(action, complaint, router.db_for_write(Visitor))
 
 
 def register_visitor(
@@ -227,6 +223,11 @@ def _shortened(reference: str) -> str:
 def _write(
     conversion: Conversion, shares: list[decisions.Share], visitors: dict[int, Any], using: str
 ) -> None:
+    # First, and in the same order everywhere: where an INSERT locks the rows that it refers to, as
+    # on MariaDB, two orders of one person at once would each wait for the other to let go.
+    for visitor in sorted((visitors[share.visitor_id] for share in shares), key=lambda it: it.pk):
+        if visitor.successful_on is None:
+            visitor.succeed(conversion.user)
     conversion.save(force_insert=True, using=using)
     Share.objects.using(using).bulk_create(
         Share(conversion=conversion, visitor_id=visitor_id, weight=weight)
@@ -238,7 +239,6 @@ def _write(
     callbacks = []
     for share, minor in zip(shares, minors, strict=True):
         visitor = visitors[share.visitor_id]
-        visitor.succeed(conversion.user)
         if visitor.callback_url:
             callbacks.append(_callback(conversion, visitor, minor))
     outbox.enqueue(callbacks)

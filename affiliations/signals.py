@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 from typing import Any
 
-from django.db import transaction
 from django.dispatch import Signal
+
+from . import savepoints
 
 __all__ = [
     "callbacks_enqueued",
@@ -15,8 +16,6 @@ __all__ = [
     "visitor_identified",
     "visitor_registered",
 ]
-
-logger = logging.getLogger(__name__)
 
 
 class GuardedSignal(Signal):
@@ -33,13 +32,16 @@ class GuardedSignal(Signal):
             return
         receivers, async_receivers = self._live_receivers(sender)
         for receiver in [*receivers, *async_receivers]:
-            try:
-                with transaction.atomic(using=using):
-                    if receiver in async_receivers:
-                        raise TypeError(f"{receiver!r} is async; connect a plain function")
-                    receiver(signal=self, sender=sender, **named)
-            except Exception:
-                logger.exception("A receiver failed and was undone: %r", receiver)
+            called = _complain if receiver in async_receivers else receiver
+            savepoints.guarded(
+                partial(called, signal=self, sender=sender, **named),
+                f"A receiver failed and was undone: {receiver!r}",
+                using,
+            )
+
+
+def _complain(**named: Any) -> None:
+    raise TypeError("it is async; connect a plain function")
 
 
 #: visitor: somebody arrived through a partner's link.

@@ -1,7 +1,7 @@
 """Sign callbacks the Standard Webhooks way (v1, symmetric), and verify what was signed.
 
 Source: https://www.standardwebhooks.com, "Signature scheme". It covers POST; a GET signs its
-exact request target instead of a body.
+exact request target instead of a body. Error reports do not show the variables of these functions.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import re
 import secrets as random_source
 import string
 from collections.abc import Iterable, Mapping
+
+from django.views.decorators.debug import sensitive_variables
 
 from .exceptions import InvalidSignature
 
@@ -50,6 +52,7 @@ def payload(method: str, target: str, body: bytes) -> bytes:
     return target.encode() if method.upper() == "GET" else body
 
 
+@sensitive_variables()
 def sign(secret: bytes, webhook_id: str, timestamp: int, payload: bytes) -> str:
     """Return the signature "v1,<base64>" of `payload`, sent at `timestamp` (Unix seconds)."""
     signed = f"{webhook_id}.{timestamp}.".encode() + payload
@@ -57,6 +60,7 @@ def sign(secret: bytes, webhook_id: str, timestamp: int, payload: bytes) -> str:
     return "v1," + base64.b64encode(digest).decode()
 
 
+@sensitive_variables()
 def signature_header(
     secrets: Iterable[bytes], webhook_id: str, timestamp: int, payload: bytes
 ) -> str:
@@ -64,6 +68,7 @@ def signature_header(
     return " ".join(sign(secret, webhook_id, timestamp, payload) for secret in secrets)
 
 
+@sensitive_variables()
 def verify(
     secrets: bytes | Iterable[bytes],
     headers: Mapping[str, str],
@@ -101,11 +106,13 @@ def _matching(headers: Mapping[str, str], name: str, pattern: re.Pattern[str]) -
     return value
 
 
+@sensitive_variables()
 def encode_secret(secret: bytes) -> str:
     """Return a secret as partners store it: "whsec_" and base64."""
     return SECRET_PREFIX + base64.b64encode(secret).decode()
 
 
+@sensitive_variables()
 def decode_secret(text: str) -> bytes:
     """Return the bytes of "whsec_<base64>"; raises InvalidSignature where it is none.
 
@@ -121,6 +128,7 @@ def decode_secret(text: str) -> bytes:
     return secret
 
 
+@sensitive_variables()
 def derive_secret(site_key: str | bytes, salt: str) -> bytes:
     """Return the 32-byte secret that `site_key` and `salt` stand for, the same each time.
 
@@ -133,11 +141,13 @@ def derive_secret(site_key: str | bytes, salt: str) -> bytes:
     return hmac.digest(extracted, b"secret\x00" + salt.encode() + b"\x01", "sha256")
 
 
+@sensitive_variables()
 def key_fingerprint(site_key: str | bytes) -> str:
     """Return 8 hex digits that tell which site key a row was made with, and not the key."""
     return hmac.digest(b"affiliations.fingerprint.v1", _bytes(site_key), "sha256").hex()[:8]
 
 
+@sensitive_variables()
 def _bytes(site_key: str | bytes) -> bytes:
     # Django takes a SECRET_KEY of either type.
     return site_key if isinstance(site_key, bytes) else site_key.encode()

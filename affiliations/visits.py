@@ -31,7 +31,8 @@ TRAIL_LENGTH = 10
 #: Bytes, not characters: 200 emoji each, percent-encoded, would make a callback URL too long.
 MAX_PLACEHOLDER = 200
 MAX_HOST = 253
-#: A visitor who comes back through the same partner within this time has clicked once.
+#: A visitor who comes back through the same partner within this time, and through no other one in
+#: between, has clicked once.
 SAME_CLICK = timedelta(hours=1)
 MAX_ID = 2**63
 
@@ -165,15 +166,16 @@ def record(request: HttpRequest, partner_id: int, location: str) -> Visitor:
             **_sub_ids(request),
         )
     else:
-        _come_back(newest)
+        _come_back(newest, latest=before[-1])
     others = [each for each in before if each.pk != newest.pk]
     remember(request, chosen(before, newest), [each.pk for each in [*others, newest]])
     return newest
 
 
-def _come_back(visitor: Visitor) -> None:
+def _come_back(visitor: Visitor, *, latest: Visitor) -> None:
     now = timezone.now()
-    if now - visitor.clicked_on >= SAME_CLICK:
+    # Through another partner in between, it is a click of its own: the last one earns.
+    if visitor.pk != latest.pk or now - visitor.clicked_on >= SAME_CLICK:
         Visitor.objects.filter(pk=visitor.pk).update(clicked_on=now)
 
 

@@ -12,6 +12,7 @@ from django.db import IntegrityError, models, router, transaction
 from django.utils import timezone
 from django.utils.crypto import get_random_string
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_variables
 
 from .. import callbackurl, signing
 from ..conf import settings
@@ -28,6 +29,7 @@ def new_salt() -> str:
     return get_random_string(22)
 
 
+@sensitive_variables()
 def site_keys() -> list[str]:
     """Return the site's keys, the current one first, as `SECRET_KEY_FALLBACKS` orders them."""
     keys = [django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS]
@@ -35,6 +37,7 @@ def site_keys() -> list[str]:
     return [key.decode("latin-1") if isinstance(key, bytes) else key for key in keys]
 
 
+@sensitive_variables()
 def current_fingerprint() -> str:
     """Return by which of the site's keys a secret made now is found again."""
     return signing.key_fingerprint(site_keys()[0])
@@ -129,6 +132,7 @@ class Partner(models.Model):
         own = f"{settings.QUERY_STRING_KEY}={self.uid}"
         return urlunsplit(parts._replace(query=f"{parts.query}&{own}" if parts.query else own))
 
+    @sensitive_variables()
     def signing_secrets(self, now: datetime | None = None) -> list[bytes]:
         """Return the secrets that sign for this partner at `now`, the current one first.
 
@@ -145,6 +149,7 @@ class Partner(models.Model):
             if fingerprint in keys
         ]
 
+    @sensitive_variables()
     def rotate_secret(self) -> str:
         """Issue a new signing secret and return it, "whsec_…", the only time it is shown.
 

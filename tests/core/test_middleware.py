@@ -342,6 +342,19 @@ def test_no_cookie_is_set_by_default(both_clients):
     assert set(both_clients.cookies) == {"sessionid"}
 
 
+def test_who_comes_back_through_an_earlier_partner_is_theirs_again(both_clients):
+    partners = [make_partner({"Order placed": ""}) for _ in range(2)]
+    with freeze() as clock:
+        for partner in (*partners, partners[0]):
+            visitor = refer(both_clients, partner)
+            clock.tick(minutes=5)
+        assert visitor.partner == partners[0]
+        assert whoami(both_clients)["visitor"] == visitor.pk
+        both_clients.post("/order/", {"number": "A-1", "total": "1"})
+    assert Visitor.objects.successful().get() == visitor
+    assert Visitor.objects.count() == 2
+
+
 # Who does not want to be recorded
 
 

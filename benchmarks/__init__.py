@@ -1,0 +1,15 @@
+"""Measure what the suite costs, and compare it with the figures that it promises.
+
+    python -m benchmarks [name …] [--database URL] [--rounds N] [--quick] [--json | --markdown]
+
+Each name is a module with a generator `measure(quick)`, which yields `runner.Race`s and
+`runner.Fact`s; a new benchmark is such a module and its line here.
+"""
+
+NAMES = (
+    "untouched",
+    "referred",
+    "partner_cache",
+    "trigger",
+    "conversion",
+)
