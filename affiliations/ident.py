@@ -33,10 +33,10 @@ class _Ident:
 
 
 def _of(request: HttpRequest) -> _Ident:
-    known: _Ident | None = request.__dict__.get(ATTRIBUTE)
+    known: _Ident | None = getattr(request, ATTRIBUTE, None)
     if known is None:
         known = _Ident(_unsign(request.COOKIES.get(settings.COOKIE_NAME, "")))
-        request.__dict__[ATTRIBUTE] = known
+        setattr(request, ATTRIBUTE, known)
     return known
 
 
@@ -69,7 +69,7 @@ def ensure(request: HttpRequest) -> str:
 def drop(request: HttpRequest) -> None:
     """Let the response take the cookie away."""
     if settings.COOKIE_NAME in request.COOKIES:
-        request.__dict__[ATTRIBUTE] = _Ident("", to_write=True)
+        setattr(request, ATTRIBUTE, _Ident("", to_write=True))
 
 
 def write(request: HttpRequest, response: HttpResponseBase) -> None:
@@ -77,7 +77,7 @@ def write(request: HttpRequest, response: HttpResponseBase) -> None:
 
     Forbids caches to mix up whom the response is for, where that was looked at.
     """
-    known: _Ident | None = request.__dict__.get(ATTRIBUTE)
+    known: _Ident | None = getattr(request, ATTRIBUTE, None)
     if known is None:
         return
     patch_vary_headers(response, ("Cookie",))
