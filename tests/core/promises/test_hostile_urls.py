@@ -14,7 +14,7 @@ from django.db import close_old_connections
 from django.db.models import Max
 from django.db.models.functions import Length
 from django.http import HttpResponse
-from django.urls import re_path
+from django.urls import clear_script_prefix, re_path
 
 from affiliations import partners, querystring
 from affiliations.models import Partner, Visitor
@@ -184,6 +184,7 @@ def served(settings):
     yield
     for signal in between:
         signal.connect(close_old_connections)
+    clear_script_prefix()
     logging.disable(logging.NOTSET)
 
 
