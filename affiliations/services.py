@@ -165,7 +165,8 @@ def _candidates(
 ) -> dict[int, Any]:
     belongs = models.Q(pk__in=list(known))
     if ident:
-        belongs |= models.Q(ident=ident)
+        # Of nobody else at the same browser, or there might be no room left for the person's own.
+        belongs |= models.Q(ident=ident) & (models.Q(user=None) | models.Q(user=user))
     if user is not None:
         belongs |= models.Q(user=user)
     same = Conversion.objects.filter(key=key, visitor=models.OuterRef("pk"))

@@ -131,7 +131,7 @@ def current(request: HttpRequest) -> Visitor | None:
     elif settings.SESSION_KEY in getattr(request, "session", ()):
         forget(request)
     if browser := ident.read(request):
-        owner = Q(user=None) | Q(user_id=user_id) if user_id is not None else Q(user=None)
+        owner = Q(user=None) | Q(user=user_id)
         order = "clicked_on" if settings.ATTRIBUTION == "first" else "-clicked_on"
         return visitors.filter(owner, ident=browser).creditable().order_by(order, "-pk").first()
     return None
@@ -145,7 +145,8 @@ def earlier(request: HttpRequest, user_id: Any) -> list[Visitor]:
         return []
     known = Q(pk__in=ids)
     if browser:
-        known |= Q(ident=browser)
+        # Only what may count: those of others at the same browser would crowd out the person's own.
+        known |= Q(ident=browser) & (Q(user=None) | Q(user=user_id))
     found = Visitor.objects.filter(known).creditable().order_by("-clicked_on", "-pk")[:TRAIL_LENGTH]
     known_from = {each.pk: "session" if each.pk in ids else "cookie" for each in found}
     return [

@@ -315,6 +315,18 @@ def test_who_withdraws_is_a_stranger_from_then_on(both_clients, settings, cookie
     assert_not_converted("User registered")
 
 
+def test_at_a_computer_of_many_nobodys_own_visit_is_crowded_out(both_clients, settings):
+    settings.AFFILIATE_COOKIE = True
+    partner = make_partner({"Order placed": ""})
+    visitor = refer(both_clients, partner)
+    both_clients.post("/signup/", {"username": "ada"})
+    for _ in range(60):
+        make_visitor(partner, user=make_user(), ident=visitor.ident)
+    assert refer(both_clients, partner) == visitor
+    both_clients.post("/order/", {"number": "A-1", "total": "1"})
+    assert Visitor.objects.successful().get() == visitor
+
+
 def test_a_secure_site_gets_a_secure_cookie(client, settings):
     settings.AFFILIATE_COOKIE = True
     client.get(make_partner().link("/"), secure=True)
