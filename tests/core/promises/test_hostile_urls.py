@@ -157,11 +157,11 @@ def judged(handler, environ):
     return "loop"
 
 
-def send(number):
+def send(number, by_hand=()):
     """Send so many requests, and those made by hand; return what became of them."""
     active, inactive = make_partner(), make_partner(active=False)
     handler = WSGIHandler()
-    seen = Counter(judged(handler, as_sent(*each)) for each in BY_HAND)
+    seen = Counter(judged(handler, as_sent(*each)) for each in by_hand)
     clicks = 0
     for environ, counts in at_random(number, active.uid, inactive.uid):
         became = judged(handler, environ)
@@ -196,14 +196,14 @@ def served(settings):
     ],
 )
 def test_no_request_fails_leaves_the_site_or_loops_and_every_click_counts(number):
-    seen, wrong = send(number)
+    seen, wrong = send(number, BY_HAND)
     assert seen.keys() == {"redirected", "passed", "refused"}, seen
     assert seen["redirected"] > number / 4
     assert wrong == {"missed": 0, "elsewhere": 0, "too long": False}
 
 
 # Fewer of the first kind: what cannot stand in a header, Django takes seconds to encode.
-@pytest.mark.parametrize(("broken", "number"), [(unescaped, 200), (with_slashes, 2000)])
+@pytest.mark.parametrize(("broken", "number"), [(unescaped, 100), (with_slashes, 2000)])
 def test_teeth_a_redirect_that_is_put_together_by_hand(monkeypatch, broken, number):
     monkeypatch.setattr(querystring, "redirect_target", broken)
     seen, _ = send(number)

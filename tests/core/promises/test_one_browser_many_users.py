@@ -279,7 +279,7 @@ LONG = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("runs", "steps"), [(40, 25), pytest.param(2000, 50, marks=LONG)])
+@pytest.mark.parametrize(("runs", "steps"), [(30, 25), pytest.param(2000, 50, marks=LONG)])
 def test_a_login_keeps_the_attribution_and_the_next_user_never_gets_it(runs, steps):
     seen = live(runs, steps)
     for what in ("claimed", "switched", "credited", "withheld"):
