@@ -16,7 +16,6 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import mark_safe
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -90,8 +89,8 @@ class VisitorAdmin(RecordAdmin):
         credited = Conversion.objects.filter(shares__visitor=visitor).order_by("-created_on", "-pk")
         rows = list(credited[: MAX_CREDITED + 1])
         shown = format_html_join(
-            mark_safe("<br>"),
-            "{}, {}{}",
+            "",
+            "<li>{}, {}{}</li>",
             (
                 (
                     link(self.admin_site, row),
@@ -101,8 +100,10 @@ class VisitorAdmin(RecordAdmin):
                 for row in rows[:MAX_CREDITED]
             ),
         )
+        if not rows:
+            return NOTHING
         more = _("and others before") if len(rows) > MAX_CREDITED else ""
-        return format_html("{}<br>{}", shown, more) if more else shown or NOTHING
+        return format_html('<ul class="aff-rows">{}</ul>{}', shown, more)
 
     # Text, not a link: what visitors send is nothing that staff should be led to.
     @admin.display(description=gettext_lazy("entry point"))
