@@ -15,6 +15,7 @@ import pytest
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
+from django.core.management.color import no_style
 from django.db import connection
 from django.db.models import Count, Model, Sum
 from django.db.models.signals import pre_delete
@@ -189,6 +190,10 @@ def seed(number: int) -> list[Subject]:
 
     def write(model: Any, rows: Iterator[Model]) -> None:
         model.objects.bulk_create(rows, batch_size=2000)
+        # The keys were given, and PostgreSQL counts on from where it was.
+        with connection.cursor() as cursor:
+            for statement in connection.ops.sequence_reset_sql(no_style(), [model]):
+                cursor.execute(statement)
 
     write(
         User,
