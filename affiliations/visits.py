@@ -21,7 +21,7 @@ from .conf import settings
 from .models import Visitor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from django.http import HttpRequest
 
@@ -38,10 +38,14 @@ MAX_ID = 2**63
 
 
 class LazyVisitor(SimpleLazyObject):  # type: ignore[type-arg] # generic in stubs only
-    """`request.affiliate_visitor`: a Visitor, or what is false, looked up when first used."""
+    """`request.affiliate_visitor`: a Visitor, or what is false, looked up when first used.
+
+    In async code, `await request.affiliate_visitor` looks it up, and is a Visitor or None.
+    """
 
     # Each request of a site makes one of these, and Django's own way to fill two attributes of it,
     # past what is there for the wrapped object's sake, takes longer than all the rest.
+    __slots__ = ("_request",)
     _wrapped = empty
 
     def __init__(self, request: HttpRequest) -> None:
@@ -50,16 +54,17 @@ class LazyVisitor(SimpleLazyObject):  # type: ignore[type-arg] # generic in stub
     def _setupfunc(self) -> Visitor | None:
         return current(self._request)
 
+    def __await__(self) -> Generator[Any, Any, Visitor | None]:
+        return self._found().__await__()
 
-async def found(visitor: LazyVisitor) -> Visitor | None:
-    """Return the visitor itself, or None, looked up in a thread."""
-    return cast("Visitor", visitor) if await sync_to_async(bool)(visitor) else None
+    async def _found(self) -> Visitor | None:
+        return cast("Visitor", self) if await sync_to_async(bool)(self) else None
 
 
 def attach(request: Any) -> None:
-    """Give the request its `affiliate_visitor` and, for async views, `aaffiliate_visitor()`."""
-    request.affiliate_visitor = visitor = LazyVisitor(request)
-    request.aaffiliate_visitor = partial(found, visitor)
+    """Give the request its `affiliate_visitor`."""
+    # One attribute, for sync and async code: a second one makes the request's dictionary grow.
+    request.affiliate_visitor = LazyVisitor(request)
 
 
 def trail_key() -> str:

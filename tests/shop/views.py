@@ -91,7 +91,7 @@ def whoami(request: HttpRequest) -> HttpResponse:
 
 
 async def awhoami(request: HttpRequest) -> HttpResponse:
-    visitor = await request.aaffiliate_visitor()
+    visitor = await request.affiliate_visitor
     return answer(visitor.pk if visitor else None, await request.auser())
 
 
