@@ -59,6 +59,9 @@ setup(
             *BOTS,
             *DATABASE_URL,
             "ada-url>=1.15",
+            "celery>=5.5",
+            # Without its extra `compat`, which takes Django 5.2 only: django-tasks is here anyway.
+            "django-tasks-db>=0.13",
             "hypothesis>=6.100",
             "mock>=5.1",
             "playwright>=1.48",

@@ -1,4 +1,4 @@
-"""Tell crawlers, previews and prefetches from people."""
+"""Tell crawlers, previews, prefetches and callbacks from people."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ def _pattern() -> re.Pattern[str]:
 def is_bot(user_agent: str) -> bool:
     """Tell whether a user agent is a known robot's; an empty one is not."""
     return bool(_pattern().search(user_agent[:MAX_USER_AGENT]))
+
+
+def is_callback(meta: Mapping[str, str]) -> bool:
+    """Tell whether a request is some site's callback: one of our own might lead back to us."""
+    return "HTTP_WEBHOOK_ID" in meta
 
 
 def is_prefetch(meta: Mapping[str, str]) -> bool:

@@ -21,6 +21,7 @@ __all__ = [
     "MAX_LENGTH",
     "MAX_RENDERED_LENGTH",
     "PLACEHOLDERS",
+    "host",
     "render",
     "request_target",
     "validate",
@@ -61,9 +62,14 @@ _IN_PATH = "!$&'()*+,;=:@/%"
 _IN_QUERY = _IN_PATH + "?"
 
 
-def validate(url: str) -> None:
-    """Raise InvalidCallbackURL, in words for staff, unless `url` is a callback URL."""
+def validate(url: str, *, names_visitor: bool = True) -> None:
+    """Raise InvalidCallbackURL, in words for staff, unless `url` is a callback URL.
+
+    Without `names_visitor`, {visitor_id} may be missing: what is posted has it in its body.
+    """
     render(url, {})
+    if not names_visitor:
+        return
     sent, _, fragment = url.partition("#")
     if "{visitor_id}" not in sent:
         raise InvalidCallbackURL(
@@ -101,6 +107,13 @@ def render(url: str, values: Mapping[str, str]) -> str:
             f"With its values filled in, the URL is longer than {MAX_RENDERED_LENGTH:,} characters."
         )
     return rendered
+
+
+def host(url: str) -> str:
+    """Return the host of a URL that `render` made, and its port unless it is the scheme's own."""
+    scheme, _, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    return authority.removesuffix(":80" if scheme == "http" else ":443")
 
 
 def request_target(url: str) -> str:

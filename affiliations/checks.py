@@ -1,6 +1,6 @@
 """Report everything that is wrong with the settings, at once, each by an id of its own.
 
-Errors E001 to E013 are those of the settings, see conf.py. The rest:
+Errors E001 to E017 are those of the settings, see conf.py. The rest:
 
 - E020: an item of AFFILIATE_TRIGGERS is not of a form that can be read
 - E021 to E023: its signal, receiver or sender does not resolve
@@ -13,6 +13,7 @@ Errors E001 to E013 are those of the settings, see conf.py. The rest:
 - E034: a dotted path in a setting does not resolve
 - W040: a subscription names a trigger that the settings do not
 - W041: the site's key that a partner's secret was made with is gone
+- W042: the first attempt at a callback is made in the visitor's request; `check --deploy` asks
 """
 
 from __future__ import annotations
@@ -29,14 +30,22 @@ from django.db import DatabaseError
 from django.dispatch import Signal
 from django.utils.module_loading import import_string
 
-from . import firing
+from . import firing, tasks
 from .conf import Settings, settings
 from .models import Partner, Subscription
 from .models.partners import site_keys
+from .signals import callbacks_enqueued
 from .signing import key_fingerprint
 from .triggers import Trigger
 
-__all__ = ["check_database", "check_middleware", "check_settings", "check_triggers", "register"]
+__all__ = [
+    "check_database",
+    "check_delivery",
+    "check_middleware",
+    "check_settings",
+    "check_triggers",
+    "register",
+]
 
 AppConfigs = Sequence[AppConfig] | None
 MAX_TRIGGER_NAME = 100
@@ -46,9 +55,10 @@ AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
 def register() -> None:
-    """Register the checks; one asks the database: `migrate` and `check --database` run it."""
+    """Register the checks: one asks the database, one is for a site that goes live."""
     for check in (check_settings, check_triggers, check_middleware):
         register_check(check, "affiliations")
+    register_check(check_delivery, "affiliations", deploy=True)
     register_check(check_database, Tags.database)
 
 
@@ -58,7 +68,8 @@ def check_settings(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]
     for setting in Settings.declared():
         value = getattr(settings, setting.name)
         if problem := setting.rule(value):
-            hint = f"It is {value!r}; the default is {setting.default!r}."
+            is_now = "It is not shown, as it is secret" if setting.secret else f"It is {value!r}"
+            hint = f"{is_now}; the default is {setting.default!r}."
             found.append(Error(f"{setting.setting} {problem}.", hint=hint, id=setting.check_id))
     for name in ("ATTRIBUTION", "CONSENT"):
         value = getattr(settings, name)
@@ -178,6 +189,23 @@ def check_middleware(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessag
         )
         found.append(Warning(message, hint=hint, id="affiliations.W033"))
     return found
+
+
+def check_delivery(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
+    """See that no visitor waits for a partner's server."""
+    # A site that has disconnected it leaves the first attempt to the command.
+    woken = any(key[0] == "affiliations.wake" for key, *_ in callbacks_enqueued.receivers)
+    if not woken or not tasks.run_at_once():
+        return []
+    message = (
+        "The first attempt at each callback is made in the visitor's request, which it may hold up "
+        f"for {tasks.SHORT:.0f} seconds."
+    )
+    hint = (
+        "Configure a backend with a worker in TASKS, or disconnect 'affiliations.wake' and run "
+        "`manage.py deliver_callbacks --loop`."
+    )
+    return [Warning(message, hint=hint, id="affiliations.W042")]
 
 
 def check_database(

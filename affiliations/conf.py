@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar, overload
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 
+from .addresses import parse_allow, parse_proxy
+
 T = TypeVar("T")
 PREFIX = "AFFILIATE_"
 
@@ -67,6 +69,48 @@ def a_policy(value: Any) -> str:
     return "" if value in ("last", "first") else a_path(value).replace("be", "be 'last', 'first',")
 
 
+def allowed(value: Any) -> str:
+    """Accept a sequence of hosts, addresses and networks, each with a port or without."""
+    if not isinstance(value, list | tuple):
+        return "must be a list or tuple of hosts and networks"
+    for item in value:
+        try:
+            parse_allow(item)
+        except (AttributeError, TypeError, ValueError) as error:
+            what = f"which {error}" if isinstance(item, str) else "which is no text"
+            return f"holds {item!r}, {what}"
+    return ""
+
+
+def a_proxy(value: Any) -> str:
+    """Accept "" and the URL of an HTTP proxy."""
+    if value == "":
+        return ""
+    try:
+        parse_proxy(value)
+    except (AttributeError, TypeError, ValueError):
+        return "must be empty, or http://host:port of a proxy"
+    return ""
+
+
+def a_number(least: int, most: int) -> Rule:
+    """Accept a whole number between two."""
+
+    def rule(value: Any) -> str:
+        if type(value) is int and least <= value <= most:
+            return ""
+        return f"must be a whole number from {least} to {most}"
+
+    return rule
+
+
+def a_secret(value: Any) -> str:
+    """Accept "" and text that nobody guesses."""
+    if value == "" or (isinstance(value, str) and re.fullmatch(r"[!-~]{16,200}", value)):
+        return ""
+    return "must be empty, or 16 to 200 visible ASCII characters"
+
+
 def triggers(value: Any) -> str:
     """Accept a sequence; what is wrong inside an item, the trigger checks say item by item."""
     return "" if isinstance(value, list | tuple) else "must be a list or tuple of triggers"
@@ -79,10 +123,11 @@ class Setting(Generic[T]):
     the site does not set costs 2.4 µs, most of what an untouched request may cost at all.
     """
 
-    def __init__(self, default: T, rule: Rule, check_id: str) -> None:
+    def __init__(self, default: T, rule: Rule, check_id: str, *, secret: bool = False) -> None:
         self.default = default
         self.rule = rule
         self.check_id = check_id
+        self.secret = secret
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -122,6 +167,10 @@ class Settings:
     END_ON_SUCCESS = Setting(False, a_bool, "affiliations.E011")
     RAISE_TRIGGER_ERRORS = Setting(False, a_bool, "affiliations.E012")
     TRIGGERS: Setting[Any] = Setting((), triggers, "affiliations.E013")
+    CALLBACK_ALLOW: Setting[Any] = Setting((), allowed, "affiliations.E014")
+    CALLBACKS_PER_HOST = Setting(4, a_number(1, 1000), "affiliations.E015")
+    EGRESS_PROXY = Setting("", a_proxy, "affiliations.E016", secret=True)
+    METRICS_TOKEN = Setting("", a_secret, "affiliations.E017", secret=True)
 
     @classmethod
     def declared(cls) -> list[Setting[Any]]:

@@ -13,6 +13,7 @@ __all__ = [
     "InvalidShares",
     "InvalidSignature",
     "InvalidTransition",
+    "RefusedDestination",
     "UnknownPartner",
 ]
 
@@ -58,6 +59,12 @@ class InvalidTransition(AffiliationsError, RuntimeError):
     """A row has left the state that a change starts from; another change was faster."""
 
     code = "invalid_transition"
+
+
+class RefusedDestination(AffiliationsError, ValueError):
+    """A call leads where no partner can be: an inner address, this site, a closed port."""
+
+    code = "refused_destination"
 
 
 class UnknownPartner(AffiliationsError, LookupError):

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from .conf import settings
 from .models import Callback, CallbackAttempt, Conversion, Share, Visitor
+from .querysets import CallbackQuerySet
 
 __all__ = ["export_user", "forget_user", "purge_visitors"]
 
@@ -92,6 +93,7 @@ def export_user(user: Any) -> dict[str, Any]:
                         "started_on": attempt.started_on.isoformat(),
                         "status": attempt.status,
                         "error": attempt.error,
+                        "answer": attempt.answer,
                     }
                     for attempt in each.attempt_log.all()
                 ],
@@ -136,7 +138,7 @@ def forget_user(user: Any) -> dict[str, int]:
                 reference=ERASED,
                 key=Concat(models.Value(f"{ERASED}:"), Cast("pk", models.CharField())),
             ),
-            "canceled": callbacks.filter(state=Callback.State.PENDING).update(
+            "canceled": callbacks.waiting().update(
                 state=Callback.State.CANCELED, due=None, token=None, settled_on=timezone.now()
             ),
             "callbacks": _erase_content(callbacks),
@@ -146,10 +148,10 @@ def forget_user(user: Any) -> dict[str, int]:
     return erased
 
 
-def _erase_content(callbacks: models.QuerySet[Callback]) -> int:
+def _erase_content(callbacks: CallbackQuerySet) -> int:
     # What went wrong was said in the partner's words, or in those of the address.
     attempts = CallbackAttempt.objects.using(callbacks.db).filter(callback__in=callbacks)
-    attempts.update(error="")
+    attempts.update(error="", answer="", answer_until=None)
     return callbacks.update(url="", body="", reason=ERASED)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
@@ -13,6 +13,10 @@ from .conf import settings
 
 if TYPE_CHECKING:
     from .models import Callback, Conversion, Partner, Visitor  # noqa: F401
+
+#: How long a claimed callback is whoever's who claimed it: longer than a call can take and wait for
+#: its thread, so that a lease lapses only under a worker that is gone.
+LEASE = timedelta(seconds=60)
 
 
 class PartnerQuerySet(models.QuerySet["Partner"]):
@@ -76,6 +80,17 @@ class CallbackQuerySet(models.QuerySet["Callback"]):
     def due(self, now: datetime | None = None) -> Self:
         """Keep those that wait, and whose time has come."""
         return self.filter(state="pending", due__lte=now or timezone.now())
+
+    def waiting(self) -> Self:
+        """Keep those that are still to be delivered, at their time or when they are let go."""
+        return self.filter(state__in=("pending", "parked"))
+
+    def leased(self, now: datetime | None = None) -> Self:
+        """Keep those that somebody has claimed, and has the time to deliver."""
+        # By the date first: the index then goes to the few that fall due within a lease's time.
+        since = now or timezone.now()
+        soon = self.filter(state="pending", due__gt=since, due__lte=since + LEASE)
+        return soon.filter(token__isnull=False)
 
     def for_partner(self, partner: Partner) -> Self:
         """Keep those that go to `partner`."""

@@ -11,9 +11,10 @@ from django.core.signals import setting_changed
 from django.db import router, transaction
 from django.db.models.signals import post_delete, post_save
 
-from . import firing, partners, services, tasks, visits
+from . import callbackurl, firing, outbox, partners, services, tasks, visits, wakeup
 from .context import current_request
-from .models import Callback, Partner
+from .exceptions import InvalidCallbackURL
+from .models import Callback, Partner, Subscription
 from .signals import callbacks_enqueued
 
 if TYPE_CHECKING:
@@ -24,12 +25,29 @@ def wake_delivery(*, callbacks: Iterable[Callback], **kwargs: Any) -> None:
     """Ask for a delivery once the callbacks are committed."""
     ids = [callback.pk for callback in callbacks]
 
+    using = router.db_for_write(Callback)
+
     def wake() -> None:
         tasks.deliver_callbacks.enqueue(ids)
 
+    def notify() -> None:
+        if not tasks.run_at_once():
+            wakeup.notify(using)
+
     # Robust: a broker that is down must not break the site's request; the row waits in the outbox.
-    # A function, not a partial, which has no name for Django to log.
-    transaction.on_commit(wake, using=router.db_for_write(Callback), robust=True)
+    # Functions, not partials, which have no name for Django to log.
+    transaction.on_commit(wake, using=using, robust=True)
+    transaction.on_commit(notify, using=using, robust=True)
+
+
+def know_host(*, instance: Subscription, using: str, **kwargs: Any) -> None:
+    """Let deliveries look for what waits for a subscription's host."""
+    if instance.callback_url:
+        try:
+            url = callbackurl.render(instance.callback_url, {})
+        except InvalidCallbackURL:
+            return  # of the predecessor's; its callbacks are given up when they are made
+        outbox.know([callbackurl.host(url)], using)
 
 
 def identify_at_login(*, request: Any, user: Any, **kwargs: Any) -> None:
@@ -70,4 +88,5 @@ def connect() -> None:
     )
     for signal in (post_save, post_delete):
         signal.connect(forget_cached_partner, sender=Partner, dispatch_uid="affiliations.partner")
+    post_save.connect(know_host, sender=Subscription, dispatch_uid="affiliations.host")
     setting_changed.connect(reconnect_triggers, dispatch_uid="affiliations.triggers")

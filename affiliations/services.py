@@ -14,10 +14,9 @@ from django.db import IntegrityError, models, router, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from . import callbackurl, decisions, outbox, savepoints
+from . import decisions, outbox, savepoints
 from .conf import settings
 from .decisions import Candidate
-from .exceptions import InvalidCallbackURL
 from .models import Callback, Conversion, Share, Visitor
 from .models.conversions import MAX_REFERENCE, conversion_key
 from .models.visitors import MAX_URL
@@ -182,6 +181,8 @@ def _candidates(
             wish_id=models.F("wish__pk"),
             wish_trigger=models.F("wish__trigger"),
             callback_url=models.F("wish__callback_url"),
+            callback_method=models.F("wish__method"),
+            callback_expects=models.F("wish__expects"),
             converted=models.Exists(same),
         )
         .order_by("-clicked_on", "-pk")[:MAX_CANDIDATES]
@@ -248,7 +249,11 @@ def _write(
 
 def _callback(conversion: Conversion, visitor: Any, minor: int | None) -> Callback:
     callback = Callback(
-        partner=visitor.partner, subscription_id=visitor.wish_id, conversion=conversion
+        partner=visitor.partner,
+        subscription_id=visitor.wish_id,
+        conversion=conversion,
+        method=visitor.callback_method,
+        expects=visitor.callback_expects,
     )
     values = {
         "visitor_id": str(visitor.pk),
@@ -261,16 +266,7 @@ def _callback(conversion: Conversion, visitor: Any, minor: int | None) -> Callba
         "click_id": visitor.click_id,
         **visitor.sub_ids,
     }
-    try:
-        callback.url = callbackurl.render(visitor.callback_url, values)
-    except InvalidCallbackURL as error:
-        # Rows from before the rules may hold such a URL: the conversion counts, and staff see why
-        # nobody could be told.
-        callback.url = visitor.callback_url
-        callback.state = Callback.State.DEAD
-        callback.due = None
-        callback.settled_on = conversion.created_on
-        callback.reason = str(error)
+    outbox.address(callback, visitor.callback_url, values)
     return callback
 
 

@@ -10,7 +10,7 @@ from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.core.wsgi import get_wsgi_application
 from django.db import DatabaseError, connection
 
-from affiliations import outbox
+from affiliations import delivery
 
 HOST = "127.0.0.1"
 #: Seconds between two looks into the outbox.
@@ -60,7 +60,7 @@ class Demo:
         # servers, on as many machines as it likes; a demo is to be one process.
         while not self._stopping.wait(POLL):
             try:
-                outbox.deliver_due()
+                delivery.deliver_due()
             except DatabaseError:
                 logger.exception("The callbacks could not be looked at; trying again")
             finally:

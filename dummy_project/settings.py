@@ -38,6 +38,9 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
+# The partner's site of the demo is on this machine, where no real partner can be.
+AFFILIATE_CALLBACK_ALLOW = ["127.0.0.1"]
+
 # What a partner can be credited for. Subscriptions refer to these names.
 AFFILIATE_TRIGGERS = [
     # A plain tuple: a name, a signal, a receiver, the signal's sender.

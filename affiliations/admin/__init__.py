@@ -1,5 +1,5 @@
 """What staff see: partners and keys to manage, and everything else to look at."""
 
-from . import callbacks, conversions, keys, partners, visitors
+from . import callbacks, conversions, keys, partners, subscriptions, visitors
 
-__all__ = ["callbacks", "conversions", "keys", "partners", "visitors"]
+__all__ = ["callbacks", "conversions", "keys", "partners", "subscriptions", "visitors"]

@@ -47,10 +47,20 @@ class ActingAdmin(RecordAdmin):
         return rows
 
     def confirmation(
-        self, request: HttpRequest, rows: list[Any], action: str, *, title: str, text: str
+        self,
+        request: HttpRequest,
+        rows: list[Any],
+        action: str,
+        *,
+        title: str,
+        text: str,
+        across: bool = False,
     ) -> HttpResponse | None:
-        """Return the page that asks whether to go on, or None where the answer was yes."""
+        """Return the page that asks whether to go on, or None where the answer was yes.
+
+        With `across`, all of the list is meant, of which `rows` has only one or another.
+        """
         if request.POST.get("confirmed"):
             return None
-        shown = {"title": title, "text": text, "rows": rows, "action": action}
+        shown = {"title": title, "text": text, "rows": rows, "action": action, "across": across}
         return page(self, request, "confirm.html", checkbox=ACTION_CHECKBOX_NAME, **shown)

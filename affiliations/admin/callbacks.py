@@ -5,19 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from .. import outbox
+from .. import charts, outbox, status
 from ..exceptions import InvalidTransition
 from ..models import Callback, CallbackAttempt
-from .acting import ActingAdmin
-from .lists import NOTHING, PartnerFilter, RecordInline, link, whole
+from .acting import AT_ONCE, ActingAdmin
+from .lists import NOTHING, PartnerFilter, RecordInline, TextFilter, link, whole
+
+#: As many callbacks as are sent again by hand; a command shows how far it is.
+MOST = 100_000
 
 
 def badge(callback: Callback) -> Any:
@@ -27,18 +31,57 @@ def badge(callback: Callback) -> Any:
     )
 
 
+def _hours_in_words(what: str, values: list[int]) -> str:
+    return _("%(number)s %(what)s in the last 48 hours") % {
+        "number": intcomma(sum(values)),
+        "what": what,
+    }
+
+
+def intcomma(number: int) -> str:
+    """Return a number as people write it."""
+    return number_format(number, use_l10n=True, force_grouping=True)
+
+
+class HostFilter(TextFilter):
+    """Keeps the callbacks to a host."""
+
+    title = gettext_lazy("host")
+    label = gettext_lazy("Whole name of the host")
+    parameter_name = "host"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(host=self.text.lower()) if self.text else queryset
+
+
+class ReasonFilter(TextFilter):
+    """Keeps the callbacks whose reason begins with a text."""
+
+    title = gettext_lazy("reason")
+    label = gettext_lazy("How the reason begins")
+    parameter_name = "reason"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(reason__startswith=self.text) if self.text else queryset
+
+
 class AttemptInline(RecordInline):
     model = CallbackAttempt
-    fields = readonly_fields = ("number", "started_on", "took", "answer")
+    fields = readonly_fields = ("number", "started_on", "took", "answered", "said")
 
     @admin.display(description=gettext_lazy("took"))
     def took(self, attempt: CallbackAttempt) -> str:
         return _("%(ms)s ms") % {"ms": attempt.duration_ms}
 
     @admin.display(description=gettext_lazy("answer"))
-    def answer(self, attempt: CallbackAttempt) -> Any:
+    def answered(self, attempt: CallbackAttempt) -> Any:
         parts = [str(attempt.status) if attempt.status is not None else "", attempt.error]
         return format_html('<span class="aff-url">{}</span>', " ".join(filter(None, parts)))
+
+    # Staff only: shown to whoever chose the address, it would read inner pages out to them.
+    @admin.display(description=gettext_lazy("answer’s text"))
+    def said(self, attempt: CallbackAttempt) -> Any:
+        return format_html('<span class="aff-url aff-body">{}</span>', attempt.answer or NOTHING)
 
 
 @admin.register(Callback)
@@ -52,7 +95,8 @@ class CallbackAdmin(ActingAdmin):
         "age",
         "reason_",
     )
-    list_filter = ("state", PartnerFilter)
+    list_filter = ("state", PartnerFilter, HostFilter, ReasonFilter)
+    change_list_template = "admin/affiliations/callback/change_list.html"
     ordering = ("-pk",)
     list_per_page = 50
     search_fields = ("webhook_id",)
@@ -64,6 +108,7 @@ class CallbackAdmin(ActingAdmin):
         "about",
         "address",
         "body_",
+        "expects",
         "attempts",
         "next_attempt",
         "created_on",
@@ -72,6 +117,17 @@ class CallbackAdmin(ActingAdmin):
     )
     inlines = (AttemptInline,)
     actions = ("send_again", "cancel")
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Show above the list how the last two days went."""
+        arrived, failed = status.attempts_by_hour()
+        hours = {
+            "arrived": charts.sparkline(arrived, title=_hours_in_words(_("delivered"), arrived)),
+            "arrived_words": _hours_in_words(_("delivered"), arrived),
+            "failed": charts.sparkline(failed, title=_hours_in_words(_("failed"), failed)),
+            "failed_words": _hours_in_words(_("failed"), failed),
+        }
+        return super().changelist_view(request, {**(extra_context or {}), "hours": hours})
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("partner", "conversion")
@@ -123,19 +179,49 @@ class CallbackAdmin(ActingAdmin):
         return format_html('<span class="aff-url aff-body">{}</span>', callback.body or NOTHING)
 
     def offers(self, action: str, row: Callback) -> bool:
-        return action != "cancel" or row.state == Callback.State.PENDING
+        return action != "cancel" or row.state in (Callback.State.PENDING, Callback.State.PARKED)
 
     @admin.action(description=gettext_lazy("Send again"), permissions=["act"])
-    def send_again(self, request: HttpRequest, queryset: Any) -> None:
-        rows = self.selected(request, queryset)
+    def send_again(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        rows = list(queryset[: AT_ONCE + 1])
+        if len(rows) > AT_ONCE:
+            return self._send_all_again(request, queryset, rows[:1])
         for row in rows:
             outbox.send_again(row)
             self.log_change(request, row, _("Sent again."))
-        text = ngettext(
-            "%(n)s callback is sent again.", "%(n)s callbacks are sent again.", len(rows)
+        self._tell(request, len(rows))
+        return None
+
+    def _send_all_again(
+        self, request: HttpRequest, queryset: Any, first: list[Callback]
+    ) -> HttpResponse | None:
+        """Send a filter's worth again, once somebody has confirmed how many these are."""
+        rows = outbox.resendable(queryset)
+        number = rows.order_by()[: MOST + 1].count()
+        if number > MOST:
+            text = _("These are more than %(number)s. Please use manage.py resend_callbacks.")
+            self.message_user(request, text % {"number": intcomma(MOST)}, messages.ERROR)
+            return None
+        asked = self.confirmation(
+            request,
+            first,
+            "send_again",
+            title=_("Send again"),
+            text=_(
+                "%(number)s callbacks will be called again, with the same ids. Those that wait, "
+                "and those that were sent again within the last hour, are left as they are."
+            )
+            % {"number": intcomma(number)},
+            across=True,
         )
-        if rows:
-            self.message_user(request, text % {"n": len(rows)}, messages.SUCCESS)
+        if asked is None:
+            self._tell(request, sum(outbox.send_all_again(queryset)))
+        return asked
+
+    def _tell(self, request: HttpRequest, number: int) -> None:
+        text = ngettext("%(n)s callback is sent again.", "%(n)s callbacks are sent again.", number)
+        if number:
+            self.message_user(request, text % {"n": intcomma(number)}, messages.SUCCESS)
 
     @admin.action(description=gettext_lazy("Cancel"), permissions=["act"])
     def cancel(self, request: HttpRequest, queryset: Any) -> None:

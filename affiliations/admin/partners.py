@@ -20,7 +20,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from .. import charts, firing
+from .. import callbackurl, charts, egress, firing
+from ..exceptions import RefusedDestination
 from ..models import Partner, Subscription
 from . import figures
 from .lists import NOTHING, local
@@ -32,7 +33,7 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Subscription
-        fields = ("trigger", "callback_url")
+        fields = ("trigger", "callback_url", "method", "expects")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -46,16 +47,30 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
             choices=choices, label=given.label, help_text=given.help_text
         )
 
-    def _get_validation_exclusions(self) -> set[str]:
+    def _post_clean(self) -> None:
         # A row of the predecessor's may hold a URL that would be refused today. Who does not touch
         # it must still be able to save the rest of the page.
-        excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
-        return excluded if self.has_changed() else excluded | {"callback_url"}
+        if self.instance.pk is None or self.has_changed():
+            super()._post_clean()  # type: ignore[misc]
+            if "callback_url" in self.changed_data and not self.errors:
+                self._look_where_it_leads()
+
+    def _look_where_it_leads(self) -> None:
+        """Refuse a name that stands for an inner address, while somebody is there to mend it."""
+        subscription = self.instance
+        if not subscription.callback_url:
+            return
+        try:
+            egress.check(callbackurl.render(subscription.callback_url, {}), resolve=True)
+        except RefusedDestination as error:
+            self.add_error("callback_url", str(error))
 
 
 class SubscriptionInline(admin.StackedInline):  # type: ignore[type-arg]
     model = Subscription
     form = SubscriptionForm
+    # Its own page says whether it is called, and tries it.
+    show_change_link = True
 
     def get_extra(self, request: HttpRequest, obj: Partner | None = None, **kwargs: Any) -> int:
         return 0 if obj is not None and obj.subscriptions.exists() else 1

@@ -1,7 +1,7 @@
 """The core's tables."""
 
 from ..exceptions import InvalidCallBackURL, InvalidCallbackURL
-from .callbacks import Callback, CallbackAttempt
+from .callbacks import Callback, CallbackAttempt, Destination
 from .conversions import Conversion, Share
 from .keys import ApiKey
 from .partners import Partner, Subscription
@@ -12,6 +12,7 @@ __all__ = [
     "Callback",
     "CallbackAttempt",
     "Conversion",
+    "Destination",
     "InvalidCallBackURL",
     "InvalidCallbackURL",
     "Partner",

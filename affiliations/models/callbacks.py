@@ -9,9 +9,36 @@ from django.utils.translation import gettext_lazy as _
 from ..querysets import CallbackQuerySet
 from ..signing import new_webhook_id
 from .conversions import Conversion
-from .partners import Partner, Subscription
+from .partners import MAX_EXPECTED, Method, Partner, Subscription
 
 MAX_REASON = 500
+#: Bytes of a partner's answer that are kept.
+MAX_ANSWER = 1024
+#: A host name of 253 characters, a colon and a port.
+MAX_HOST = 260
+
+
+class Destination(models.Model):
+    """A host that is called, and how it does: by it is decided what it may cost the others.
+
+    Written when a subscription is saved, so that whoever looks for work goes through the hosts, of
+    which there are few, and not through what waits for them.
+    """
+
+    host = models.CharField(_("host"), max_length=MAX_HOST, primary_key=True)
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0)
+    failing_since = models.DateTimeField(_("failing since"), null=True, blank=True)
+    paused_until = models.DateTimeField(_("paused until"), null=True, blank=True)
+    # Counts claims where the database has no locks to skip: of two at once, one finds it changed.
+    turn = models.PositiveBigIntegerField(default=0, editable=False)
+
+    class Meta:
+        verbose_name = _("host")
+        verbose_name_plural = _("hosts")
+        ordering = ("host",)
+
+    def __str__(self) -> str:
+        return self.host
 
 
 class Callback(models.Model):
@@ -19,13 +46,13 @@ class Callback(models.Model):
 
     class State(models.TextChoices):
         PENDING = "pending", _("waiting")
+        PARKED = "parked", _("parked")
         DELIVERED = "delivered", _("delivered")
+        REFUSED = "refused", _("refused")
         DEAD = "dead", _("given up")
         CANCELED = "canceled", _("canceled")
 
-    class Method(models.TextChoices):
-        GET = "GET"
-        POST = "POST"
+    Method = Method
 
     webhook_id = models.CharField(
         _("id"), max_length=40, unique=True, default=new_webhook_id, editable=False
@@ -51,7 +78,11 @@ class Callback(models.Model):
     )
     method = models.CharField(_("method"), max_length=4, choices=Method, default=Method.GET)
     url = models.TextField(_("address"))
+    host = models.CharField(_("host"), max_length=MAX_HOST, blank=True, default="")
     body = models.TextField(_("body"), blank=True, default="")
+    expects = models.CharField(
+        _("answer must contain"), max_length=MAX_EXPECTED, blank=True, default=""
+    )
     state = models.CharField(_("state"), max_length=9, choices=State, default=State.PENDING)
     due = models.DateTimeField(
         _("next attempt"),
@@ -71,14 +102,18 @@ class Callback(models.Model):
     reason = models.CharField(_("reason"), max_length=MAX_REASON, blank=True, default="")
     created_on = models.DateTimeField(_("created on"), default=timezone.now)
     settled_on = models.DateTimeField(_("settled on"), null=True, blank=True)
+    resent_on = models.DateTimeField(_("sent again on"), null=True, blank=True)
 
     objects = CallbackQuerySet.as_manager()
+    #: What its claim knew of its host; nobody need look up a host that does well.
+    host_was_failing = True
 
     class Meta:
         verbose_name = _("callback")
         verbose_name_plural = _("callbacks")
         indexes = [
-            models.Index(fields=["state", "due"], name="affiliations_callback_due"),
+            # Leads with the state: what waits is few rows among many. MariaDB has no partial index.
+            models.Index(fields=["state", "host", "due"], name="affiliations_callback_next"),
             models.Index(fields=["partner", "created_on"], name="affiliations_callback_whose"),
             models.Index(fields=["token"], name="affiliations_callback_token"),
         ]
@@ -98,6 +133,9 @@ class CallbackAttempt(models.Model):
     duration_ms = models.PositiveIntegerField(_("duration in ms"))
     status = models.PositiveSmallIntegerField(_("status"), null=True, blank=True)
     error = models.CharField(_("error"), max_length=MAX_REASON, blank=True, default="")
+    answer = models.TextField(_("answer"), blank=True, default="")
+    # Set only where there is one, so that its index leads to nothing else.
+    answer_until = models.DateTimeField(_("answer kept until"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("attempt")
@@ -105,6 +143,10 @@ class CallbackAttempt(models.Model):
         ordering = ("number",)
         constraints = [
             models.UniqueConstraint(fields=["callback", "number"], name="affiliations_attempt_once")
+        ]
+        indexes = [
+            models.Index(fields=["started_on"], name="affiliations_attempt_when"),
+            models.Index(fields=["answer_until"], name="affiliations_attempt_until"),
         ]
 
     def __str__(self) -> str:

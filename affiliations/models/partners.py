@@ -14,14 +14,22 @@ from django.utils.crypto import get_random_string
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from .. import callbackurl, signing
+from .. import callbackurl, egress, signing
 from ..conf import settings
-from ..exceptions import InvalidCallbackURL, InvalidTransition
+from ..exceptions import InvalidCallbackURL, InvalidTransition, RefusedDestination
 from ..querysets import PartnerQuerySet
 
 UID_LENGTH = 8
 UID_ATTEMPTS = 10
 ROTATION = timedelta(hours=24)
+MAX_EXPECTED = 200
+
+
+class Method(models.TextChoices):
+    """How a partner is told."""
+
+    GET = "GET", "GET"
+    POST = "POST", "POST"
 
 
 def new_salt() -> str:
@@ -179,13 +187,15 @@ class Partner(models.Model):
 def validate_callback_url(value: str) -> None:
     """Raise ValidationError where `value` cannot be called back."""
     try:
-        callbackurl.validate(value)
+        callbackurl.validate(value, names_visitor=False)
     except InvalidCallbackURL as error:
         raise ValidationError(str(error), code=error.code) from error
 
 
 class Subscription(models.Model):
     """A partner's wish to be told of a trigger."""
+
+    _loaded: tuple[Any, Any] | None = None
 
     partner = models.ForeignKey(
         Partner, models.CASCADE, verbose_name=_("partner"), related_name="subscriptions"
@@ -204,6 +214,33 @@ class Subscription(models.Model):
             "{click_id} and {sub1} to {sub5}. Leave it empty to count without telling anybody."
         ),
     )
+    method = models.CharField(
+        _("method"),
+        max_length=4,
+        choices=Method,
+        default=Method.GET,
+        help_text=_(
+            "GET tells everything in the URL. POST tells it as JSON; the URL then needs no "
+            "{visitor_id}."
+        ),
+    )
+    expects = models.CharField(
+        _("answer must contain"),
+        max_length=MAX_EXPECTED,
+        blank=True,
+        default="",
+        help_text=_(
+            "Some networks answer “OK” even when they refuse a call, and say so in the answer’s "
+            "text. Write what it contains only if the call was accepted, such as success=true; "
+            "any other answer then counts as refused, and the call is not repeated."
+        ),
+    )
+    off_since = models.DateTimeField(_("switched off since"), null=True, blank=True, editable=False)
+    off_reason = models.CharField(
+        _("why it is switched off"), max_length=200, blank=True, default="", editable=False
+    )
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0, editable=False)
+    failing_since = models.DateTimeField(_("failing since"), null=True, blank=True, editable=False)
 
     class Meta:
         verbose_name = _("subscription")
@@ -220,7 +257,34 @@ class Subscription(models.Model):
         return self.trigger
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; raises InvalidCallbackURL where the callback URL cannot be called."""
-        if self.callback_url:
-            callbackurl.validate(self.callback_url)
+        """Save; raises InvalidCallbackURL, or RefusedDestination for a new address."""
+        self._check_address()
         super().save(*args, **kwargs)
+        self._loaded = self._address()
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Subscription:
+        """Remember where the row's calls went; the arguments differ between Djangos."""
+        subscription = super().from_db(*args, **kwargs)
+        subscription._loaded = subscription._address()
+        return subscription
+
+    def _address(self) -> tuple[Any, Any]:
+        # Not by attribute: to ask for a deferred field would fetch it.
+        return self.__dict__.get("callback_url"), self.__dict__.get("method")
+
+    def clean(self) -> None:
+        """Raise ValidationError where the address cannot be called, or is none that may be."""
+        try:
+            self._check_address()
+        except (InvalidCallbackURL, RefusedDestination) as error:
+            raise ValidationError({"callback_url": str(error)}, code=error.code) from error
+
+    def _check_address(self) -> None:
+        if not self.callback_url:
+            return
+        callbackurl.validate(self.callback_url, names_visitor=self.method == Method.GET)
+        # One that was let in stays where it is, whatever the site has since forbidden: its calls
+        # are refused, and whoever changes something else in the row has no part in it.
+        if self._address() != self._loaded:
+            egress.check(callbackurl.render(self.callback_url, {}))

@@ -99,6 +99,7 @@ class TestPartners:
             prefix = f"subscriptions-{index}"
             data |= {f"{prefix}-id": pk, f"{prefix}-partner": partner.pk if partner else ""}
             data |= {f"{prefix}-trigger": trigger, f"{prefix}-callback_url": url}
+            data |= {f"{prefix}-method": "GET", f"{prefix}-expects": ""}
         return data | changed
 
     def save(self, client, data, partner=None):
@@ -412,8 +413,8 @@ class TestCallbacks:
         page(admin_client, "callback_changelist")
         for _ in range(20):
             make_conversion(make_partner())
-        # Session and user; how many; these; partners, conversions.
-        with django_assert_num_queries(6):
+        # Session and user; how many; these; partners, conversions; the last days.
+        with django_assert_num_queries(7):
             page(admin_client, "callback_changelist")
 
     def test_it_tells_what_became_of_it(self, admin_client):

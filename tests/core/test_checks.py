@@ -7,10 +7,12 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import run_checks
 from django.test import override_settings
 
-from affiliations import firing
+from affiliations import firing, receivers
 from affiliations.conf import Settings
 from affiliations.middleware import AffiliateMiddleware
 from affiliations.models import Partner, Subscription
+from affiliations.signals import callbacks_enqueued
+from affiliations.tasks import ImmediateBackend
 from affiliations.triggers import Trigger
 from tests.core.factories import make_partner
 
@@ -64,6 +66,25 @@ WRONG = {
     "AFFILIATE_END_ON_SUCCESS": [0],
     "AFFILIATE_RAISE_TRIGGER_ERRORS": ["no"],
     "AFFILIATE_TRIGGERS": [None, "x", {GOOD}, 3],
+    "AFFILIATE_CALLBACK_ALLOW": [
+        None,
+        "127.0.0.1",
+        [3],
+        ["a b"],
+        ["10.0.0.1/8"],
+        ["a:0"],
+        ["0x7f.1"],
+    ],
+    "AFFILIATE_CALLBACKS_PER_HOST": [0, 1001, True, "4", 4.0, None],
+    "AFFILIATE_EGRESS_PROXY": [
+        None,
+        3,
+        "proxy:3128",
+        "https://proxy:3128",
+        "http://proxy",
+        "http://[::1",
+    ],
+    "AFFILIATE_METRICS_TOKEN": [None, 3, "short", "x" * 201, "with a blank in it all"],
 }
 
 
@@ -79,6 +100,20 @@ def test_no_setting_is_left_out():
 def test_every_setting_wrong_in_turn(name, value):
     [setting] = [each for each in Settings.declared() if each.setting == name]
     assert found(**{name: value}) == [setting.check_id]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AFFILIATE_EGRESS_PROXY", "https://user:the-password@proxy:3128"),
+        ("AFFILIATE_METRICS_TOKEN", "the-password in words"),
+    ],
+)
+def test_a_secret_setting_that_is_wrong_is_not_shown(name, value):
+    with override_settings(**{name: value}):
+        [message] = run_checks(tags=["affiliations"])
+    assert "the-password" not in f"{message.msg} {message.hint}"
+    assert "not shown" in message.hint
 
 
 @pytest.mark.parametrize("value", ["nowhere.to.be.found", "tests.core.test_checks.WRONG"])
@@ -208,3 +243,45 @@ def test_secrets_whose_key_is_gone_are_flagged(settings):
     with override_settings(SECRET_KEY="another" * 10, SECRET_KEY_FALLBACKS=[settings.SECRET_KEY]):
         assert run_checks(databases=["default"]) == []
         assert len(Partner.objects.get().signing_secrets()) == 1
+
+
+def for_going_live():
+    messages = run_checks(tags=["affiliations"], include_deployment_checks=True)
+    return [message for message in messages if message.id == "affiliations.W042"]
+
+
+BACKENDS = f"{ImmediateBackend.__module__.partition('.backends.')[0]}.backends"
+
+
+class OwnBackend(ImmediateBackend):
+    """A site's own, that is no less immediate."""
+
+
+@pytest.mark.parametrize(
+    ("backend", "warned"),
+    [
+        (f"{BACKENDS}.immediate.ImmediateBackend", True),
+        (f"{__name__}.OwnBackend", True),
+        (f"{BACKENDS}.dummy.DummyBackend", False),
+    ],
+)
+def test_going_live_with_partners_called_in_the_request(backend, warned):
+    with override_settings(TASKS={"default": {"BACKEND": backend}}):
+        assert bool(for_going_live()) is warned
+
+
+def test_going_live_without_a_word_about_tasks():
+    [message] = for_going_live()
+    assert "in the visitor's request, which it may hold up for 3 seconds" in message.msg
+    assert "worker" in message.hint
+    assert "deliver_callbacks" in message.hint
+    assert run_checks(tags=["affiliations"]) == []
+
+
+def test_going_live_with_all_left_to_the_command():
+    callbacks_enqueued.disconnect(dispatch_uid="affiliations.wake")
+    try:
+        assert for_going_live() == []
+    finally:
+        receivers.connect()
+    assert for_going_live() != []

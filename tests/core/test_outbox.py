@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
 
-from affiliations import outbox, tasks
+from affiliations import callbackurl, delivery, outbox, tasks
 from affiliations.exceptions import InvalidTransition
 from affiliations.models import Callback, CallbackAttempt
 from affiliations.testing import callback_server, deliver, freeze
@@ -34,7 +34,11 @@ def make_unannounced(number, server=None):
     """Return callbacks of which nobody is told, as after a crash right behind the commit."""
     url = f"{server.url}/x" if server else "http://127.0.0.1:9/x"
     partner = make_partner()
-    return Callback.objects.bulk_create(Callback(partner=partner, url=url) for _ in range(number))
+    host = callbackurl.host(url)
+    outbox.know([host], "default")
+    return Callback.objects.bulk_create(
+        Callback(partner=partner, url=url, host=host) for _ in range(number)
+    )
 
 
 def test_what_arrives_is_settled_with_its_attempt(server):
@@ -69,7 +73,7 @@ def test_the_schedule_is_that_of_standard_webhooks_and_ends(server):
     assert len(server.received) == 10
 
 
-@pytest.mark.parametrize("answer", [301, 302, 404, 410, 500, 503, None])
+@pytest.mark.parametrize("answer", [301, 302, 404, 500, 503, None])
 def test_anything_but_2xx_is_tried_again(server, answer):
     server.answers = [answer, 204]
     with freeze() as clock:
@@ -86,7 +90,7 @@ def test_a_destination_that_is_not_there_is_no_error():
     assert deliver() == (1, 0)
     callback.refresh_from_db()
     assert callback.state == "pending"
-    assert callback.reason == "ConnectionError"
+    assert callback.reason == "The connection was refused."
 
 
 def test_each_attempt_is_signed_anew_with_both_secrets_while_one_is_rotated(server):
@@ -136,11 +140,11 @@ def test_a_claim_is_a_lease(server):
         [again] = outbox.claim()
         assert again.attempts == 2
         # The first worker comes back too late: what it says does not count any more.
-        assert outbox.deliver(mine) is False
+        assert delivery.deliver(mine) is False
         assert CallbackAttempt.objects.count() == 0
         callback.refresh_from_db()
         assert callback.state == "pending"
-        assert outbox.deliver(again) is True
+        assert delivery.deliver(again) is True
     callback.refresh_from_db()
     assert callback.state == "delivered"
 
@@ -162,7 +166,8 @@ def test_attempts_are_counted_before_the_call_so_that_poison_dies_out(server):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_callback_is_taken_by_two():
+def test_no_callback_is_taken_by_two(settings):
+    settings.AFFILIATE_CALLBACKS_PER_HOST = 1000
     make_unannounced(40)
     claimed, lock = [], threading.Lock()
     start = threading.Barrier(8)

@@ -16,6 +16,7 @@ from textwrap import dedent
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+import django
 import pytest
 from django.apps import apps
 from django.contrib import admin
@@ -29,12 +30,16 @@ import affiliations
 from affiliations import (
     callbackurl,
     decisions,
+    delivery,
+    egress,
     exceptions,
     outbox,
     receivers,
     services,
     signals,
     signing,
+    status,
+    tasks,
     testing,
     triggers,
 )
@@ -155,7 +160,17 @@ def test_the_checks_are_those_of_the_code():
 def test_every_public_name_is_in_the_reference():
     reference = "".join(text(page) for page in sorted(REFERENCE.glob("*.md")))
     words = set(re.findall(r"\w+", reference))
-    for module in (triggers, services, testing, signals, outbox, exceptions):
+    for module in (
+        triggers,
+        services,
+        testing,
+        signals,
+        outbox,
+        delivery,
+        egress,
+        status,
+        exceptions,
+    ):
         missing = set(module.__all__) - words
         assert not missing, f"{module.__name__}: {missing}"
 
@@ -179,6 +194,7 @@ PRIVATE = {
     "Conversion": {"key"},
     "Callback": {"token", "attempts_before"},
     "ApiKey": {"digest"},
+    "Destination": {"turn"},
 }
 
 
@@ -458,14 +474,14 @@ def test_the_call_that_partners_may_try_is_genuine():
     signing.verify(signing.decode_secret(SECRET), headers, payload, now)
 
 
-def signed(target: str, *secrets: bytes, at: float | None = None) -> dict[str, str]:
+def signed(content: str, *secrets: bytes, at: float | None = None) -> dict[str, str]:
     timestamp = int(time.time() if at is None else at)
     webhook_id = signing.new_webhook_id()
     return {
         "webhook-id": webhook_id,
         "webhook-timestamp": str(timestamp),
         "webhook-signature": signing.signature_header(
-            secrets, webhook_id, timestamp, target.encode()
+            secrets, webhook_id, timestamp, content.encode()
         ),
     }
 
@@ -474,10 +490,13 @@ TARGET = "/postback?visitor=7&order=A%2F17&name=%C3%84"
 
 
 def calls() -> list[tuple[str, dict[str, str], bool]]:
-    """Return targets, headers, and whether a partner is to believe them."""
+    """Return what was signed, headers, and whether a partner is to believe them."""
     ours, other = signing.decode_secret(SECRET), b"another"
     good = signed(TARGET, ours)
+    body = code("docs/how-to/callbacks.md", "body")
     return [
+        (body, signed(body, ours), True),
+        (body, signed(json.dumps(json.loads(body)), ours), False),
         (TARGET, good, True),
         (TARGET, signed(TARGET, other, ours), True),
         (TARGET, signed(TARGET, ours, other), True),
@@ -496,12 +515,32 @@ def calls() -> list[tuple[str, dict[str, str], bool]]:
 
 def test_partners_verify_in_python():
     is_genuine = run("docs/how-to/verify-callbacks.md", "verify-python")["is_genuine"]
-    for target, headers, genuine in calls():
-        assert is_genuine(SECRET, target, headers) is genuine, headers
+    for content, headers, genuine in calls():
+        assert is_genuine(SECRET, content.encode(), headers) is genuine, headers
     request = RequestFactory().get(TARGET)
     assert request.get_full_path() == TARGET
     # Why the page warns of values in the path.
     assert RequestFactory().get("/order/A%2F17").get_full_path() == "/order/A/17"
+
+
+def test_partners_verify_in_php(tmp_path):
+    php = which("php")
+    if php is None:
+        pytest.skip("no php on PATH")
+    script = tmp_path / "verify.php"
+    script.write_text(
+        "<?php\n"
+        + code("docs/how-to/verify-callbacks.md", "verify-php")
+        + "\n[, $secret, $calls] = $argv;"
+        + "\n$check = fn($call) => is_genuine($secret, $call[0], $call[1]);"
+        + "\necho json_encode(array_map($check, json_decode($calls, true)));",
+        encoding="utf-8",
+    )
+    given = calls()
+    done = subprocess.run(
+        [php, script, SECRET, json.dumps(given)], capture_output=True, check=True, timeout=60
+    )
+    assert json.loads(done.stdout) == [genuine for _, _, genuine in given]
 
 
 def test_partners_verify_in_node(tmp_path):
@@ -634,6 +673,23 @@ def test_what_to_watch():
     )
     found = run("docs/how-to/operate.md", "watch")
     assert (found["late"], found["dead"]) == (1, 1)
+
+
+@pytest.mark.django_db
+def test_prometheus_is_given_the_figures(client, settings):
+    settings.ROOT_URLCONF = tuple(run("docs/how-to/operate.md", "metrics")["urlpatterns"])
+    page = "/affiliations/metrics"
+    assert client.get(page).status_code == 404
+    settings.AFFILIATE_METRICS_TOKEN = "long enough".replace(" ", "-") + "-by-far"
+    assert client.get(page).status_code == 401
+    for given in ("Bearer", "Bearer another", "Bearer ä", settings.AFFILIATE_METRICS_TOKEN):
+        assert client.get(page, headers={"authorization": given}).status_code == 401
+    token = {"authorization": f"Bearer {settings.AFFILIATE_METRICS_TOKEN}"}
+    answer = client.get(page, headers=token)
+    assert answer.status_code == 200
+    for name in ("affiliations_callbacks", "affiliations_callbacks_oldest_seconds"):
+        assert f"\n{name}" in answer.text
+        assert name in text(DOCS / "how-to" / "operate.md")
 
 
 @pytest.mark.django_db
@@ -776,6 +832,9 @@ def test_the_tutorial_leads_to_a_delivered_callback(tmp_path):
     child["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
     with (tmp_path / "mysite" / "settings.py").open("a", encoding="utf-8") as settings:
         settings.write(code("docs/tutorial/first-partner.md", "settings"))
+        allowed = code("docs/tutorial/first-partner.md", "allow")
+        assert "9000" in allowed
+        settings.write("\n" + allowed.replace("9000", port))
     partner = code("docs/tutorial/first-partner.md", "partner")
     assert "9000" in partner
     (tmp_path / "partner.py").write_text(partner.replace("9000", port), encoding="utf-8")
@@ -793,3 +852,45 @@ def test_the_tutorial_leads_to_a_delivered_callback(tmp_path):
         wait_for(int(port))
         assert "1 attempted, 1 delivered" in python("manage.py", "deliver_callbacks")
         assert process.stdout.readline() == first
+
+
+# The engines of Django's Tasks API; tests/core/test_task_backends.py runs them for real
+
+
+def for_this_django(source: str) -> str:
+    """Return a block as the page tells those to write it who are on Django 5.2."""
+    return source if django.VERSION >= (6,) else source.replace("django.tasks", "django_tasks")
+
+
+def write_celery_site(directory: Path) -> None:
+    """Write the package of the page about Celery."""
+    site = directory / "mysite"
+    site.mkdir()
+    for name, source in (
+        ("__init__", code("docs/how-to/deliver-with-celery.md", "init")),
+        ("celery", code("docs/how-to/deliver-with-celery.md", "app")),
+        ("taskbackends", code("docs/how-to/deliver-with-celery.md", "backend")),
+    ):
+        (site / f"{name}.py").write_text(for_this_django(source), encoding="utf-8")
+
+
+def test_a_site_may_say_that_it_delivers_in_the_request():
+    source = for_this_django(code("docs/how-to/deliver-in-the-request.md", "settings"))
+    names: dict[str, Any] = {}
+    exec(source, names)
+    with override_settings(TASKS=names["TASKS"]):
+        assert tasks.run_at_once()
+
+
+def test_the_settings_for_the_workers_are_those_that_are_tested():
+    shown = {
+        "tasks_database": run(
+            "docs/how-to/deliver-with-a-database-worker.md", "settings", INSTALLED_APPS=[]
+        ),
+        "tasks_celery": run("docs/how-to/deliver-with-celery.md", "settings"),
+    }
+    for project, settings in shown.items():
+        tested = text(ROOT / "tests" / "projects" / f"{project}.py")
+        for name in {"TASKS", "CELERY_BROKER_CONNECTION_TIMEOUT"} & set(settings):
+            assert f"\n{name} = {settings[name]!r}\n".replace("'", '"') in tested
+    assert shown["tasks_database"]["INSTALLED_APPS"] == ["django_tasks_db"]

@@ -6,37 +6,41 @@ import argparse
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from ... import outbox
+from ...delivery import Courier, Tally
+from ...models import Callback
+from ..progress import Progress
 
-#: Seconds between two looks into an outbox that had nothing due.
-POLL = 1.0
+#: Seconds between two lines of figures, where there is no terminal.
+FIGURES_EVERY = 10.0
+#: As far as what is due is counted, for the progress bar.
+COUNTED = 100_000
 
 
-def at_least_one(text: str) -> int:
-    """Read a number of threads."""
+def number(text: str) -> int:
+    """Read a number of threads, or of rows."""
     if text.isdecimal() and 0 < int(text) <= 256:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 256")
 
 
 @contextmanager
-def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Let SIGTERM and SIGINT set `stop`, where signals can be had: in the main thread."""
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT call `stop`, where signals can be had: in the main thread."""
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, lambda *_: stop.set())
+        for name in (signal.SIGTERM, signal.SIGINT):
+            before[name] = signal.signal(name, lambda *_: stop())
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 class Command(BaseCommand):
@@ -49,25 +53,70 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Take how long to go on, and with how many calls at once."""
-        parser.add_argument("--loop", action="store_true", help="go on until stopped")
+        how_long = parser.add_mutually_exclusive_group()
+        how_long.add_argument("--loop", action="store_true", help="go on until stopped")
+        how_long.add_argument(
+            "--once", action="store_true", help="end when nothing is due; what it does by default"
+        )
         parser.add_argument(
-            "--threads", type=at_least_one, default=1, metavar="N", help="calls at once (1)"
+            "--threads", type=number, default=1, metavar="N", help="calls at once (1)"
+        )
+        parser.add_argument(
+            "--batch",
+            type=number,
+            metavar="N",
+            help="callbacks to claim at a time, at most (as many as there is room for)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Deliver; a SIGTERM or SIGINT lets the calls under way end, and begins no other."""
-        stop = threading.Event()
-        with stopped_by_signals(stop):
-            while True:
-                started = time.monotonic()
-                if options["threads"] == 1:
-                    attempted, delivered = outbox.deliver_due(stop=stop)
-                else:
-                    attempted, delivered = outbox.deliver_in_threads(options["threads"], stop=stop)
-                if attempted or not options["loop"]:
-                    took = time.monotonic() - started
-                    self.stdout.write(
-                        f"{attempted:,} attempted, {delivered:,} delivered in {took:.1f} s"
-                    )
-                if not options["loop"] or stop.wait(0 if attempted else POLL):
-                    return
+        courier = Courier(
+            options["threads"],
+            batch=options["batch"],
+            report=self.on_a_terminal() if self.stderr.isatty() else self.in_lines(),
+        )
+        started = time.monotonic()
+        with stopped_by_signals(courier.stop):
+            tally = courier.run(loop=options["loop"])
+        self.progress.clear()
+        took = time.monotonic() - started
+        if not options["loop"]:
+            self.stdout.write(figures(tally, took))
+
+    def on_a_terminal(self) -> Callable[[Tally], None]:
+        """Return what draws a bar of what is done, and of what was due at the beginning."""
+        due = Callback.objects.due().order_by()[:COUNTED].count()
+        return lambda tally: self.progress.show(tally.attempted, due)
+
+    def in_lines(self) -> Callable[[Tally], None]:
+        """Return what writes a line of figures now and then, when there was something to do."""
+        last, before = time.monotonic(), Tally(0, 0)
+
+        def report(tally: Tally) -> None:
+            nonlocal last, before
+            took = time.monotonic() - last
+            if took < FIGURES_EVERY:
+                return
+            if tally != before:
+                done = Tally(tally.attempted - before.attempted, tally.delivered - before.delivered)
+                self.stdout.write(figures(done, took))
+                self.stdout.flush()
+            last, before = time.monotonic(), tally
+
+        return report
+
+    @property
+    def progress(self) -> Progress:
+        """The line on the terminal."""
+        if not hasattr(self, "_progress"):
+            self._progress = Progress(self.stderr, "callbacks")
+        return self._progress
+
+
+def figures(tally: Tally, seconds: float) -> str:
+    """Return a line for people and for logs."""
+    rate = tally.attempted / seconds if seconds else 0
+    return (
+        f"{tally.attempted:,} attempted, {tally.delivered:,} delivered "
+        f"in {seconds:.1f} s ({rate:,.0f} a second)"
+    )

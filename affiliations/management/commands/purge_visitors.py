@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from ...privacy import purge_visitors
+from ..progress import Progress
 
 
 def days(text: str) -> timedelta:
@@ -38,17 +39,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Delete, showing how far it is on a terminal."""
         before = timezone.now() - options["older_than"]
-        terminal = self.stderr.isatty()
-
-        def progress(done: int) -> None:
-            if terminal:
-                self.stderr.write(f"\r{done:,} visitors", ending="")
-
+        progress = Progress(self.stderr, "visitors")
         try:
-            total = purge_visitors(before, dry_run=options["dry_run"], progress=progress)
+            total = purge_visitors(before, dry_run=options["dry_run"], progress=progress.show)
         except ValueError as error:
             raise CommandError(str(error)) from error
-        if terminal:
-            self.stderr.write("\r", ending="")
+        progress.clear()
         verb = "would be deleted" if options["dry_run"] else "deleted"
         self.stdout.write(f"{total:,} visitors {verb}.")

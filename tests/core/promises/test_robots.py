@@ -71,6 +71,8 @@ AHEAD = [
     {"purpose": "prefetch"},
     {"x-purpose": "preview"},
     {"x-moz": "prefetch"},
+    # No robot either: a callback of some site that leads here.
+    {"webhook-id": "msg_1"},
 ]
 PROFILES = [*DECLARED, *DISGUISED.values()]
 

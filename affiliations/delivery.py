@@ -1,0 +1,268 @@
+"""Make the calls that the outbox hands out: one after the other, or many at once.
+
+No thread that makes calls touches the database, and whoever touches the database makes no call, so
+no transaction is open while a partner takes its time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+from django.db import InterfaceError, OperationalError, connections, router
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from . import __version__, callbackurl, egress, outbox, signing, wakeup
+from .models import Callback, CallbackAttempt
+from .models.callbacks import MAX_REASON
+from .outbox import Result
+
+__all__ = ["Courier", "Tally", "deliver_due"]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks into an outbox that had nothing due: the first, and the longest.
+FIRST_LOOK, LAST_LOOK = 0.05, 1.0
+#: Seconds between two looks for callbacks that no claim would find, and for answers that are old.
+TEND_EVERY = 60.0
+#: Seconds to wait for a database that is gone, and at most.
+RECONNECT, MAX_RECONNECT = 0.2, 5.0
+
+
+@sensitive_variables()
+def attempt(callback: Callback, *, timeout: float = egress.TIMEOUT) -> Result:
+    """Make one call for a claimed callback, and return what came of it, recorded nowhere yet."""
+    started = timezone.now()
+    clock = time.monotonic()
+    secrets = callback.partner.signing_secrets(started)
+    if secrets:
+        body = callback.body.encode()
+        timestamp = int(started.timestamp())
+        payload = signing.payload(callback.method, callbackurl.request_target(callback.url), body)
+        signature = signing.signature_header(secrets, callback.webhook_id, timestamp, payload)
+        headers = {
+            "User-Agent": f"django-affiliations/{__version__}",
+            "webhook-id": callback.webhook_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signature,
+        }
+        if body:
+            headers["Content-Type"] = "application/json"
+        answer = egress.send(
+            callback.method, callback.url, headers=headers, body=body, timeout=timeout
+        )
+    else:
+        answer = egress.Answer(
+            None,
+            "The partner's signing secret was made with a key of the site "
+            "that is gone. Issue a new one.",
+        )
+    said = outbox.kept_of(answer.body)
+    made = CallbackAttempt(
+        callback=callback,
+        number=callback.attempts,
+        started_on=started,
+        duration_ms=round((time.monotonic() - clock) * 1000),
+        status=answer.status,
+        error=answer.error[:MAX_REASON],
+        answer=said,
+        answer_until=started + outbox.ANSWERS_KEPT if said else None,
+    )
+    return Result(callback, made, answer)
+
+
+def deliver(callback: Callback, *, timeout: float = egress.TIMEOUT) -> bool:
+    """Make one attempt at a claimed callback and record it; tell whether it was delivered.
+
+    Never call it inside a transaction: the call may take seconds, up to `timeout`.
+    """
+    return outbox.settle([attempt(callback, timeout=timeout)])[0]
+
+
+class Tally(NamedTuple):
+    """How many attempts were made, and how many of these delivered their callback."""
+
+    attempted: int
+    delivered: int
+
+
+def deliver_due(
+    *,
+    limit: int | None = None,
+    ids: Iterable[int] | None = None,
+    within: float | None = None,
+) -> Tally:
+    """Make an attempt at each callback that is due, one after the other.
+
+    At most `limit`, of `ids` only if given, and none that would begin later than `within` seconds
+    from now or last longer. Claims one at a time: a lease that covers many calls lapses under the
+    last of them.
+    """
+    attempted = delivered = 0
+    wanted = None if ids is None else set(ids)
+    end = float("inf") if within is None else time.monotonic() + within
+    while limit is None or attempted < limit:
+        timeout = min(egress.TIMEOUT, end - time.monotonic())
+        if timeout <= 0:
+            break
+        claimed = outbox.claim(1, ids=wanted)
+        if not claimed:
+            break
+        attempted += 1
+        delivered += deliver(claimed[0], timeout=timeout)
+        if wanted is not None:
+            wanted.discard(claimed[0].pk)
+    return Tally(attempted, delivered)
+
+
+class Courier:
+    """Delivers with up to `threads` calls under way at once, `batch` claims at a time.
+
+    `report` is called now and then with the tally so far. `stop` may be called from a signal
+    handler: what is under way is finished, and what was only claimed is given back.
+    """
+
+    def __init__(
+        self,
+        threads: int = 1,
+        *,
+        batch: int | None = None,
+        timeout: float = egress.TIMEOUT,
+        report: Callable[[Tally], None] = lambda tally: None,
+    ) -> None:
+        self.threads = threads
+        # Half as many again wait for a thread, so that none waits for the database. With a lease
+        # of six calls' time there is room for two.
+        self.room = threads + threads // 2
+        self.batch = batch or self.room
+        self.timeout = timeout
+        self.report = report
+        self.attempted = self.delivered = 0
+        self._stopping = False
+        self._under_way: dict[int, Callback] = {}
+        self._unsettled: list[Result] = []
+        self._todo: SimpleQueue[Callback | None] = SimpleQueue()
+        # What the database's thread waits for: a result, or None where there is something to do.
+        self._events: SimpleQueue[Result | None] = SimpleQueue()
+
+    @property
+    def tally(self) -> Tally:
+        """What was done so far."""
+        return Tally(self.attempted, self.delivered)
+
+    def stop(self) -> None:
+        """End with the calls that are under way."""
+        self._stopping = True
+        self._events.put(None)
+
+    def run(self, *, loop: bool = False) -> Tally:
+        """Deliver what is due, or with `loop` go on until `stop`; return what was done."""
+        using = router.db_for_write(Callback)
+        workers = [
+            threading.Thread(target=self._work, name=f"affiliations-{number}", daemon=True)
+            for number in range(self.threads)
+        ]
+        for worker in workers:
+            worker.start()
+        listener = wakeup.Listener(using, lambda: self._events.put(None)) if loop else None
+        try:
+            self._deliver(using, listener, loop=loop)
+        finally:
+            if listener is not None:
+                listener.close()
+            for _ in workers:
+                self._todo.put(None)
+            for worker in workers:
+                worker.join()
+        return self.tally
+
+    def _work(self) -> None:
+        while (callback := self._todo.get()) is not None:
+            try:
+                result = attempt(callback, timeout=self.timeout)
+            except Exception:
+                # A defect of ours. The row falls due again when its lease is over, and dies out.
+                logger.exception("Callback %s could not be attempted", callback)
+                self._under_way.pop(callback.pk, None)
+                self._events.put(None)
+            else:
+                self._events.put(result)
+
+    def _deliver(self, using: str, listener: wakeup.Listener | None, *, loop: bool) -> None:
+        look, reconnect, tended = FIRST_LOOK, RECONNECT, float("-inf")
+        while True:
+            try:
+                if self._stopping:
+                    self._give_back()
+                self._settle()
+                if time.monotonic() - tended >= TEND_EVERY:
+                    tended = time.monotonic()
+                    outbox.adopt()
+                    outbox.expunge()
+                busy = self._claim()
+            except (InterfaceError, OperationalError) as error:
+                if not loop or connections[using].in_atomic_block:
+                    raise
+                # Whatever was claimed falls due again by itself; what has an answer keeps it.
+                logger.warning("The database is gone, trying again: %s", error)
+                connections[using].close()
+                time.sleep(reconnect)
+                reconnect = min(reconnect * 2, MAX_RECONNECT)
+                continue
+            reconnect = RECONNECT
+            self.report(self.tally)
+            if busy:
+                look = FIRST_LOOK
+                continue
+            if not self._under_way and (self._stopping or not loop):
+                return
+            self._wait(look if not (listener and listener.listening) else LAST_LOOK)
+            look = FIRST_LOOK if self._under_way else min(look * 2, LAST_LOOK)
+
+    def _claim(self) -> bool:
+        """Hand out what is due; tell whether there may be more that could be handed out at once."""
+        free = self.room - len(self._under_way)
+        if self._stopping or free <= 0 or (free < self.threads // 4 and not self._todo.empty()):
+            return False
+        claimed = outbox.claim(min(free, self.batch))
+        for callback in claimed:
+            self._under_way[callback.pk] = callback
+            self._todo.put(callback)
+        return bool(claimed)
+
+    def _settle(self) -> None:
+        with suppress(Empty):
+            while True:
+                self._take(self._events.get_nowait())
+        if self._unsettled:
+            done = outbox.settle(self._unsettled)
+            for each in self._unsettled:
+                self._under_way.pop(each.callback.pk, None)
+            self.attempted += len(done)
+            self.delivered += sum(done)
+            self._unsettled = []
+
+    def _take(self, event: Result | None) -> None:
+        if event is not None:
+            self._unsettled.append(event)
+
+    def _wait(self, seconds: float) -> None:
+        with suppress(Empty):
+            self._take(self._events.get(timeout=seconds))
+
+    def _give_back(self) -> None:
+        unbegun = []
+        with suppress(Empty):
+            while True:
+                callback: Any = self._todo.get_nowait()
+                unbegun.append(callback)
+        if unbegun:
+            outbox.release(unbegun)
+            for callback in unbegun:
+                self._under_way.pop(callback.pk, None)
