@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 from .exceptions import InvalidCallbackURL
 
 __all__ = [
+    "MAX_HOST",
     "MAX_LENGTH",
     "MAX_RENDERED_LENGTH",
     "PLACEHOLDERS",
@@ -44,6 +45,8 @@ PLACEHOLDERS = (
 )
 MAX_LENGTH = 2_000
 MAX_RENDERED_LENGTH = 8_000
+#: What every database can keep unique. Names have up to 253 characters, and few any port.
+MAX_HOST = 255
 
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<authority>[^/\\?#]*)"
@@ -110,10 +113,13 @@ def render(url: str, values: Mapping[str, str]) -> str:
 
 
 def host(url: str) -> str:
-    """Return the host of a URL that `render` made, and its port unless it is the scheme's own."""
+    """Return the host of a URL that `render` made, and its port unless it is the scheme's own.
+
+    At most MAX_HOST characters of them.
+    """
     scheme, _, rest = url.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    return authority.removesuffix(":80" if scheme == "http" else ":443")
+    return authority.removesuffix(":80" if scheme == "http" else ":443")[:MAX_HOST]
 
 
 def request_target(url: str) -> str:

@@ -137,9 +137,9 @@ class Courier:
         report: Callable[[Tally], None] = lambda tally: None,
     ) -> None:
         self.threads = threads
-        # Half as many again wait for a thread, so that none waits for the database. With a lease
-        # of six calls' time there is room for two.
-        self.room = threads + threads // 2
+        # As many again wait for a thread, so that none waits for the database. A lease is as long
+        # as six calls may take; these two leave time for both ends.
+        self.room = threads * 2
         self.batch = batch or self.room
         self.timeout = timeout
         self.report = report

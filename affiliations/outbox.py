@@ -32,7 +32,7 @@ from . import callbackurl, egress, faults
 from .conf import settings
 from .exceptions import InvalidCallbackURL, InvalidTransition
 from .models import Callback, CallbackAttempt, Destination, Subscription
-from .models.callbacks import MAX_ANSWER, MAX_HOST, MAX_REASON
+from .models.callbacks import MAX_ANSWER, MAX_REASON
 from .querysets import LEASE
 from .signals import callbacks_enqueued
 from .signing import new_webhook_id
@@ -87,9 +87,11 @@ BATCH = 1000
 #: Sent again lately, a callback is not sent again with others: the order was given twice.
 AGAIN_AFTER = timedelta(hours=1)
 
-#: Stands for the host of an address that has none.
-NO_HOST = "-"
+#: Stands for the host of an address that has none, and for one that nothing is ever called like.
+NO_HOST, NOWHERE = "-", " "
 
+#: As many hosts more than it needs a claim looks at, as others may be claiming from some.
+SPARE = 16
 #: How often a claim tries anew where others were claiming from the same hosts, and after how many
 #: seconds at most.
 CONTENDED = 20
@@ -113,7 +115,7 @@ def adopt() -> int:
     for callback in waiting.filter(host="")[:BATCH]:
         rows = Callback.objects.using(using).filter(pk=callback.pk)
         # What has no host cannot be called, and is told so by the attempt.
-        rows.update(host=callbackurl.host(callback.url)[:MAX_HOST] or NO_HOST)
+        rows.update(host=callbackurl.host(callback.url) or NO_HOST)
     strays = waiting.exclude(host__in=Destination.objects.using(using).values("host"))
     hosts = list(strays.values_list("host", flat=True).distinct())
     know(hosts, using)
@@ -234,11 +236,11 @@ def _claim(limit: int, ids: list[int] | None) -> list[Callback] | None:
     if ids is not None:
         due = due.filter(pk__in=ids)
     token = uuid.uuid4()
-    candidates = list(_hosts_with_work(due, now, using)[: limit + 1])
+    candidates = list(_hosts_with_work(due, now, using)[: limit + SPARE])
     if not candidates:
         return []
     with transaction.atomic(using=using):
-        locked = _lock(candidates, now, using)
+        locked = _lock(candidates, limit, now, using)
         busy = _busy([each.host for each in locked], now, using)
         picked: list[int] = []
         off: set[int] = set()
@@ -255,7 +257,7 @@ def _claim(limit: int, ids: list[int] | None) -> list[Callback] | None:
             )
     if not picked:
         # Parked rows stood before others, or somebody else is claiming from these hosts right now.
-        return None if off or len(locked) < len(candidates) else []
+        return None
     mine = Callback.objects.using(using).filter(pk__in=picked, token=token)
     taken = list(mine.select_related("partner", "subscription").order_by("pk"))
     failing = {each.host for each in locked if each.failures or each.paused_until}
@@ -297,43 +299,62 @@ def _next_ones(
     due: Any, locked: list[Any], busy: dict[str, int], limit: int, using: str
 ) -> list[tuple[int, int, datetime | None]]:
     """Return the callbacks that come next at each host, as many as it may be called for."""
-    parts = []
-    for destination in locked:
-        free = min(_allowed(destination) - busy.get(destination.host, 0), limit)
-        if free > 0:
-            of_host = due.filter(host=destination.host).order_by("due")
-            parts.append(
-                of_host.values_list("pk", "subscription", "subscription__off_since")[:free]
-            )
-    if not parts:
+    free = {each.host: min(_allowed(each) - busy.get(each.host, 0), limit) for each in locked}
+    hosts = [host for host, number in free.items() if number > 0]
+    if not hosts:
         return []
-    features: Any = connections[using].features
-    if len(parts) > 1 and features.supports_slicing_ordering_in_compound:
-        # One journey to the database instead of one for each host.
-        found = list(parts[0].union(*parts[1:], all=True))
-    else:
-        found = [row for part in parts for row in part]
+    most = max(free.values())
+    found = []
+    for pk, host, subscription, off_since in _first_ones(due, hosts, most, using):
+        if free[host]:
+            free[host] -= 1
+            found.append((pk, subscription, off_since))
     return found[:limit]
 
 
-def _lock(candidates: list[Any], now: datetime, using: str) -> list[Any]:
-    """Keep the hosts that nobody else is claiming from; the others' claims wait for the commit."""
+def _first_ones(due: Any, hosts: list[str], number: int, using: str) -> Iterator[Any]:
+    """Yield the first of each host's callbacks, and what tells whether each is to be called."""
+    columns = ("pk", "host", "subscription", "subscription__off_since")
+    connection: Any = connections[using]
+
+    def of(host: str) -> Any:
+        return due.filter(host=host).order_by("due").values_list(*columns)[:number]
+
+    if len(hosts) == 1 or not connection.features.supports_slicing_ordering_in_compound:
+        for host in hosts:
+            yield from of(host)
+        return
+    # One journey to the database instead of one for each host. What the queryset of one host
+    # compiles to is repeated as it is: to have Django compile a union of all of them takes longer
+    # than all else that a claim does.
+    sql, parameters = of(NOWHERE).query.get_compiler(using=using).as_sql()
+    at = parameters.index(NOWHERE)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            " UNION ALL ".join([f"({sql})"] * len(hosts)),
+            [each for host in hosts for each in (*parameters[:at], host, *parameters[at + 1 :])],
+        )
+        yield from cursor.fetchall()
+
+
+def _lock(candidates: list[Any], number: int, now: datetime, using: str) -> list[Any]:
+    """Keep others from claiming at some of these hosts until the commit; those that nobody has."""
     features: Any = connections[using].features
     rows = Destination.objects.using(using)
+    order = {each.pk: position for position, each in enumerate(candidates)}
     if features.has_select_for_update_skip_locked:
-        found = rows.filter(pk__in=[each.pk for each in candidates]).select_for_update(
+        locked = rows.filter(pk__in=order).select_for_update(
             skip_locked=True, no_key=features.has_select_for_no_key_update
-        )
-        fresh = {each.pk: each for each in found}
-        locked = [fresh[each.pk] for each in candidates if each.pk in fresh]
+        )[:number]
     else:
         # A write first: it waits for its turn, where a read that is to write later could not.
-        locked = [
-            each
-            for each in candidates
-            if rows.filter(pk=each.pk, turn=each.turn).update(turn=F("turn") + 1)
-        ]
-    return [each for each in locked if each.paused_until is None or each.paused_until <= now]
+        locked = rows.filter(pk__in=list(order)[:number])
+        locked.update(turn=F("turn") + 1)
+    return [
+        each
+        for each in sorted(locked, key=lambda each: order[each.pk])
+        if each.paused_until is None or each.paused_until <= now
+    ]
 
 
 def _busy(hosts: Collection[str], now: datetime, using: str) -> dict[str, int]:
@@ -354,15 +375,21 @@ def _park(subscriptions: Collection[int], now: datetime, using: str) -> None:
 
 def release(callbacks: Collection[Callback]) -> None:
     """Give back claims of which no call was begun, as if they had never been made."""
-    using = router.db_for_write(Callback)
-    for token, group in groupby(sorted(callbacks, key=_token), key=_token):
-        Callback.objects.using(using).filter(
-            pk__in=[each.pk for each in group], token=token, state=Callback.State.PENDING
-        ).update(token=None, due=timezone.now(), attempts=F("attempts") - 1)
+    rows = Callback.objects.using(router.db_for_write(Callback))
+    rows.filter(_claimed(callbacks), state=Callback.State.PENDING).update(
+        token=None, due=timezone.now(), attempts=F("attempts") - 1
+    )
 
 
-def _token(callback: Callback) -> str:
-    return str(callback.token)
+def _claimed(callbacks: Iterable[Callback]) -> Q:
+    """Return what keeps these callbacks as long as nobody else has claimed them."""
+    by_token: dict[Any, list[int]] = {}
+    for each in callbacks:
+        by_token.setdefault(each.token, []).append(each.pk)
+    claimed = Q(pk__in=[])
+    for token, pks in by_token.items():
+        claimed |= Q(token=token, pk__in=pks)
+    return claimed
 
 
 class Result(NamedTuple):
@@ -474,14 +501,12 @@ def _record(results: Sequence[Result], changes: list[dict[str, Any]], using: str
     together = {each.callback.pk for each, _ in delivered} if len(delivered) > 1 else set()
     with transaction.atomic(using=using):
         if together:
-            pairs = Q()
-            for each, _ in delivered:
-                pairs |= Q(pk=each.callback.pk, token=each.callback.token)
-            if rows.filter(pairs).update(**delivered[0][1]) < len(together):
+            ours = rows.filter(_claimed(each.callback for each, _ in delivered))
+            if ours.update(**delivered[0][1]) < len(together):
                 raise _NotAllOurs
         kept = [
             each.callback.pk in together
-            or bool(rows.filter(pk=each.callback.pk, token=each.callback.token).update(**change))
+            or bool(rows.filter(_claimed([each.callback])).update(**change))
             for each, change in both
         ]
         CallbackAttempt.objects.using(using).bulk_create(

@@ -12,4 +12,7 @@ NAMES = (
     "partner_cache",
     "trigger",
     "conversion",
+    "delivery",
+    "first_byte",
+    "backlog",
 )

@@ -45,12 +45,16 @@ class Variant:
 
 @dataclass(frozen=True)
 class Race:
-    """Variants to compare; `prepare` is given the number of calls before each batch, untimed."""
+    """Variants to compare; `prepare` is given the number of calls before each batch, untimed.
+
+    One whose calls take long says by `max_rounds` how many rounds are enough.
+    """
 
     title: str
     variants: Sequence[Variant]
     prepare: Callable[[int], Any] = lambda calls: None
     max_calls: int = MAX_CALLS
+    max_rounds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def time_rounds(race: Race, rounds: int, batch: int, clock: Clock) -> dict[str, 
                 gc.enable()
 
         calls = warm_up(race, batch, run)
-        for _ in progress(range(rounds), race.title):
+        for _ in progress(range(min(rounds, race.max_rounds or rounds)), race.title):
             shuffle(order)
             gc.collect()
             for variant in order:

@@ -1,6 +1,7 @@
 """Settings of the benchmarks: the stack that `startproject` writes, and DATABASE_URL's database."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,10 @@ STACK = [
 # Delivery is woken, but nothing is sent: a partner's server has no place in a measurement.
 TASKS_OF = "django.tasks" if django.VERSION >= (6,) else "django_tasks"
 TASKS = {"default": {"BACKEND": f"{TASKS_OF}.backends.dummy.DummyBackend"}}
+if find_spec("django_tasks_db") is not None:
+    INSTALLED_APPS.append("django_tasks_db")
+    TASKS["worker"] = {"BACKEND": "django_tasks_db.DatabaseBackend"}
+AFFILIATE_CALLBACK_ALLOW = ["127.0.0.0/8"]
 
 AFFILIATE_TRIGGERS = [
     Trigger(

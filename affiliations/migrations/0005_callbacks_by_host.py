@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
                 (
                     "host",
                     models.CharField(
-                        max_length=260, primary_key=True, serialize=False, verbose_name="host"
+                        max_length=255, primary_key=True, serialize=False, verbose_name="host"
                     ),
                 ),
                 (
@@ -42,6 +42,10 @@ class Migration(migrations.Migration):
             model_name="callback",
             name="affiliations_callback_due",
         ),
+        migrations.RemoveIndex(
+            model_name="callback",
+            name="affiliations_callback_token",
+        ),
         migrations.AddField(
             model_name="callback",
             name="expects",
@@ -52,7 +56,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="callback",
             name="host",
-            field=models.CharField(blank=True, default="", max_length=260, verbose_name="host"),
+            field=models.CharField(blank=True, default="", max_length=255, verbose_name="host"),
         ),
         migrations.AddField(
             model_name="callback",

@@ -21,7 +21,7 @@ def name_hosts(apps: Any, schema_editor: Any) -> None:
         last = rows[-1].pk
         for row in rows:
             # Those that were given up at once hold what is no address.
-            row.host = callbackurl.host(row.url)[:260] if row.url else ""
+            row.host = callbackurl.host(row.url) if row.url else ""
         callbacks.bulk_update(rows, ["host"])
         hosts |= {row.host for row in rows if row.state == "pending"}
     Subscription = apps.get_model("affiliations", "Subscription")

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ..callbackurl import MAX_HOST
 from ..querysets import CallbackQuerySet
 from ..signing import new_webhook_id
 from .conversions import Conversion
@@ -14,8 +15,6 @@ from .partners import MAX_EXPECTED, Method, Partner, Subscription
 MAX_REASON = 500
 #: Bytes of a partner's answer that are kept.
 MAX_ANSWER = 1024
-#: A host name of 253 characters, a colon and a port.
-MAX_HOST = 260
 
 
 class Destination(models.Model):
@@ -115,7 +114,6 @@ class Callback(models.Model):
             # Leads with the state: what waits is few rows among many. MariaDB has no partial index.
             models.Index(fields=["state", "host", "due"], name="affiliations_callback_next"),
             models.Index(fields=["partner", "created_on"], name="affiliations_callback_whose"),
-            models.Index(fields=["token"], name="affiliations_callback_token"),
         ]
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from django.conf import settings as django_settings
 from django.urls import reverse
 from playwright.sync_api import expect
 
-from affiliations.models import Callback, Conversion, Partner, Visitor
+from affiliations.models import Callback, Conversion, Partner, Subscription, Visitor
 from affiliations.services import record_conversion
 from tests.browser import assert_readable, complaints, in_every_look
 from tests.core.factories import make_partner, make_user, make_visitor
@@ -42,6 +42,9 @@ def busy(transactional_db):
     return partner
 
 
+MODELS = (Subscription, Visitor, Conversion, Callback)
+
+
 @in_every_look
 def test_every_page_can_be_read(staff, busy, scheme, window):
     context = staff(color_scheme=scheme, viewport=window)
@@ -49,11 +52,11 @@ def test_every_page_can_be_read(staff, busy, scheme, window):
     page = context.new_page()
     lists = [
         reverse(f"admin:affiliations_{name}_changelist")
-        for name in ("partner", "visitor", "conversion", "callback", "apikey")
+        for name in ("partner", "subscription", "visitor", "conversion", "callback", "apikey")
     ]
     rows = [
         reverse(f"admin:affiliations_{row._meta.model_name}_change", args=[row.pk])
-        for row in (busy, *(model.objects.first() for model in (Visitor, Conversion, Callback)))
+        for row in (busy, *(model.objects.first() for model in MODELS))
     ]
     others = [
         reverse("admin:affiliations_partner_secret", args=[busy.pk]),
@@ -83,14 +86,14 @@ def test_the_charts_stand_as_high_as_the_numbers_are(staff, busy):
     page.goto(reverse("admin:affiliations_partner_change", args=[busy.pk]))
     bars = page.locator("svg.aff-daily .aff-bar")
     heights = [bars.nth(index).bounding_box()["height"] for index in range(2)]
-    # Four of at most five each, of a panel that is as high as the page makes it.
+    # Six of at most ten each, of a panel that is as high as the page makes it.
     panel = page.locator("svg.aff-daily .aff-axis").first.bounding_box()["y"]
     top = page.locator("svg.aff-daily .aff-grid").first.bounding_box()["y"]
     for height in heights:
-        assert height == pytest.approx((panel - top) * 4 / 5, rel=0.05)
+        assert height == pytest.approx((panel - top) * len(Callback.State) / 10, rel=0.05)
     page.get_by_text("The same as a table").click()
     first = page.locator(".aff-table tbody tr").first
-    assert first.locator("td").all_inner_texts() == ["4", "4"]
+    assert first.locator("td").all_inner_texts() == [str(len(Callback.State))] * 2
 
 
 def test_a_secret_is_issued_and_a_conversion_taken_back_by_clicking(staff, busy):
