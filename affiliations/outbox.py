@@ -233,10 +233,12 @@ def _claim(limit: int, ids: list[int] | None) -> list[Callback] | None:
     now = timezone.now()
     using = router.db_for_write(Callback)
     due = Callback.objects.using(using).due(now)
+    hosts = Destination.objects.using(using).filter(Q(paused_until=None) | Q(paused_until__lte=now))
     if ids is not None:
         due = due.filter(pk__in=ids)
+        hosts = hosts.filter(host__in=due.order_by().values("host"))
     token = uuid.uuid4()
-    candidates = list(_hosts_with_work(due, now, using)[: limit + SPARE])
+    candidates = list(_with_work(hosts, due, now, using)[: limit + SPARE])
     if not candidates:
         return []
     with transaction.atomic(using=using):
@@ -276,17 +278,15 @@ def _claim(limit: int, ids: list[int] | None) -> list[Callback] | None:
     return good or None
 
 
-def _hosts_with_work(due: Any, now: datetime, using: str) -> Any:
-    """Return the hosts that something is due for and that may be called, the longest wait first."""
+def _with_work(hosts: Any, due: Any, now: datetime, using: str) -> Any:
+    """Keep the hosts that something is due for and that may be called, the longest wait first."""
     at_host = Callback.objects.using(using).filter(host=OuterRef("host"))
     leased = at_host.leased(now).order_by().values("host").annotate(n=Count("pk")).values("n")
     allowed = Case(
         When(failures__gte=TROUBLE, then=Value(1)), default=Value(settings.CALLBACKS_PER_HOST)
     )
     return (
-        Destination.objects.using(using)
-        .filter(Q(paused_until=None) | Q(paused_until__lte=now))
-        .alias(busy=Coalesce(Subquery(leased, output_field=models.IntegerField()), 0))
+        hosts.alias(busy=Coalesce(Subquery(leased, output_field=models.IntegerField()), 0))
         .annotate(
             oldest=Subquery(due.filter(host=OuterRef("host")).order_by("due").values("due")[:1])
         )
