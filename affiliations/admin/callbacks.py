@@ -90,10 +90,10 @@ class CallbackAdmin(ActingAdmin):
         "badge",
         "about",
         "partner_",
-        "attempts",
-        "next_attempt",
-        "age",
         "reason_",
+        "next_attempt",
+        "attempts",
+        "age",
     )
     list_filter = ("state", PartnerFilter, HostFilter, ReasonFilter)
     change_list_template = "admin/affiliations/callback/change_list.html"

@@ -40,6 +40,12 @@ class SubscriptionAdmin(ActingAdmin):
         # On the partner's page, where they are edited; and with the partner itself.
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
+    def get_actions(self, request: HttpRequest) -> Any:
+        # One at a time is enough: each is a deal's, and Django words this one for several.
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("partner")
 
