@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 FIRST_LOOK, LAST_LOOK = 0.05, 1.0
 #: Seconds between two looks for callbacks that no claim would find, and for answers that are old.
 TEND_EVERY = 60.0
+#: Seconds within which what is claimed ahead of the threads should be begun.
+AHEAD = 0.2
 #: Seconds to wait for a database that is gone, and at most.
 RECONNECT, MAX_RECONNECT = 0.2, 5.0
 
@@ -137,15 +139,18 @@ class Courier:
         report: Callable[[Tally], None] = lambda tally: None,
     ) -> None:
         self.threads = threads
-        # As many again wait for a thread, so that none waits for the database. A lease is as long
-        # as six calls may take; these two leave time for both ends.
-        self.room = threads * 2
-        self.batch = batch or self.room
+        # As many again may wait for a thread, so that none waits for the database. A lease is as
+        # long as six calls may take; these two leave time for both ends.
+        self.batch = batch or threads * 2
         self.timeout = timeout
         self.report = report
         self.attempted = self.delivered = 0
         self._stopping = False
+        #: Seconds that a call takes, lately.
+        self._pace = 0.0
         self._under_way: dict[int, Callback] = {}
+        self._suspect: Callback | None = None
+        self._unbegun: list[Callback] = []
         self._unsettled: list[Result] = []
         self._todo: SimpleQueue[Callback | None] = SimpleQueue()
         # What the database's thread waits for: a result, or None where there is something to do.
@@ -155,6 +160,15 @@ class Courier:
     def tally(self) -> Tally:
         """What was done so far."""
         return Tally(self.attempted, self.delivered)
+
+    @property
+    def room(self) -> int:
+        """How many callbacks may be claimed at once: fewer ahead where calls are slow.
+
+        Who is claimed behind a call that hangs could have been called by another process.
+        """
+        ahead = self.threads if self._pace <= AHEAD else round(self.threads * AHEAD / self._pace)
+        return self.threads + ahead
 
     def stop(self) -> None:
         """End with the calls that are under way."""
@@ -176,6 +190,8 @@ class Courier:
         finally:
             if listener is not None:
                 listener.close()
+            # Where the database is gone, what nobody has begun falls due by itself.
+            list(_drained(self._todo))
             for _ in workers:
                 self._todo.put(None)
             for worker in workers:
@@ -227,19 +243,29 @@ class Courier:
 
     def _claim(self) -> bool:
         """Hand out what is due; tell whether there may be more that could be handed out at once."""
+        if self._suspect is not None:
+            # So that nothing else dies with it, nor is taken to have died of itself.
+            if len(self._under_way) == 1 and not self._stopping:
+                self._todo.put(self._suspect)
+                self._suspect = None
+            return False
         free = self.room - len(self._under_way)
+        if any(each.alone for each in list(self._under_way.values())):
+            return False
         if self._stopping or free <= 0 or (free < self.threads // 4 and not self._todo.empty()):
             return False
         claimed = outbox.claim(min(free, self.batch))
         for callback in claimed:
             self._under_way[callback.pk] = callback
-            self._todo.put(callback)
+            if callback.alone:
+                self._suspect = callback
+            else:
+                self._todo.put(callback)
         return bool(claimed)
 
     def _settle(self) -> None:
-        with suppress(Empty):
-            while True:
-                self._take(self._events.get_nowait())
+        for event in _drained(self._events):
+            self._take(event)
         if self._unsettled:
             done = outbox.settle(self._unsettled)
             for each in self._unsettled:
@@ -251,18 +277,26 @@ class Courier:
     def _take(self, event: Result | None) -> None:
         if event is not None:
             self._unsettled.append(event)
+            self._pace += (event.attempt.duration_ms / 1000 - self._pace) / self.threads
 
     def _wait(self, seconds: float) -> None:
         with suppress(Empty):
             self._take(self._events.get(timeout=seconds))
 
     def _give_back(self) -> None:
-        unbegun = []
-        with suppress(Empty):
-            while True:
-                callback: Any = self._todo.get_nowait()
-                unbegun.append(callback)
-        if unbegun:
-            outbox.release(unbegun)
-            for callback in unbegun:
+        if self._suspect is not None:
+            self._unbegun.append(self._suspect)
+            self._suspect = None
+        self._unbegun += _drained(self._todo)
+        if self._unbegun:
+            outbox.release(self._unbegun)
+            for callback in self._unbegun:
                 self._under_way.pop(callback.pk, None)
+            self._unbegun = []
+
+
+def _drained(queue: SimpleQueue[Any]) -> Iterator[Any]:
+    """Yield what is in a queue, without waiting for more."""
+    with suppress(Empty):
+        while True:
+            yield queue.get_nowait()

@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import Any, NamedTuple
 
 from django.db import connections, models, router, transaction
@@ -66,6 +66,8 @@ SCHEDULE = (
 )
 JITTER = 0.2
 MAX_ATTEMPTS = len(SCHEDULE) + 1
+#: After so many attempts, a callback whose last one ended with its process is claimed alone.
+ALONE_AFTER = 3
 #: As long as a partner's Retry-After may put a repetition off.
 MAX_RETRY_AFTER = timedelta(days=1)
 
@@ -80,6 +82,7 @@ MAX_PAUSE = timedelta(minutes=5)
 #: A subscription is switched off when all its attempts have failed for this long, and so many.
 OFF_AFTER = timedelta(days=5)
 OFF_FAILURES = 20
+REFUSED = "The partner took the call, and refused it."
 #: How long staff can read what a partner answered.
 ANSWERS_KEPT = timedelta(days=30)
 #: Rows that are parked, sent again, or emptied of answers, in one transaction.
@@ -130,6 +133,10 @@ def expunge(now: datetime | None = None) -> int:
     some = list(old.values_list("pk", flat=True)[:BATCH])
     if not some:
         return 0
+    # A refusal's reason was told in the partner's words.
+    Callback.objects.using(using).filter(attempt_log__in=some, state=Callback.State.REFUSED).update(
+        reason=REFUSED
+    )
     return attempts.filter(pk__in=some).update(answer="", answer_until=None)
 
 
@@ -175,13 +182,13 @@ def enqueue_test(subscription: Subscription) -> Callback:
     """Write a call that tries a subscription's address, signed as any, and return it.
 
     Its id begins with `test_` and its visitor is 0; both are signed. What is posted has the type
-    `test` as well. Nobody is credited for it.
+    `test` as well. Nobody is credited for it, and it goes out also while the subscription is
+    switched off, of which it changes nothing.
     """
     now = timezone.now()
     callback = Callback(
         webhook_id="test_" + new_webhook_id().removeprefix("msg_"),
         partner=subscription.partner,
-        subscription=subscription,
         method=subscription.method,
         expects=subscription.expects,
         created_on=now,
@@ -244,13 +251,9 @@ def _claim(limit: int, ids: list[int] | None) -> list[Callback] | None:
     with transaction.atomic(using=using):
         locked = _lock(candidates, limit, now, using)
         busy = _busy([each.host for each in locked], now, using)
-        picked: list[int] = []
-        off: set[int] = set()
-        for pk, subscription, off_since in _next_ones(due, locked, busy, limit, using):
-            if off_since is None:
-                picked.append(pk)
-            else:
-                off.add(subscription)
+        found = _next_ones(due, locked, busy, limit, using)
+        picked = [each.pk for each in found if each.off_since is None]
+        off = {each.subscription for each in found if each.off_since is not None}
         if off:
             _park(off, now, using)
         if picked:
@@ -265,6 +268,7 @@ def _claim(limit: int, ids: list[int] | None) -> list[Callback] | None:
     failing = {each.host for each in locked if each.failures or each.paused_until}
     for callback in taken:
         callback.host_was_failing = callback.host in failing
+        callback.alone = found[0].is_suspect
     good = [each for each in taken if each.attempts - each.attempts_before <= MAX_ATTEMPTS]
     if len(good) < len(taken):
         mine.exclude(pk__in=[each.pk for each in good]).update(
@@ -295,26 +299,50 @@ def _with_work(hosts: Any, due: Any, now: datetime, using: str) -> Any:
     )
 
 
+class _Next(NamedTuple):
+    """What a claim has to know of a callback."""
+
+    pk: int
+    host: str
+    subscription: int
+    off_since: datetime | None
+    token: Any
+    attempts: int
+    attempts_before: int
+
+    @property
+    def is_suspect(self) -> bool:
+        """Tell whether whoever claims it keeps dying, perhaps of it."""
+        return self.token is not None and self.attempts - self.attempts_before >= ALONE_AFTER
+
+
 def _next_ones(
     due: Any, locked: list[Any], busy: dict[str, int], limit: int, using: str
-) -> list[tuple[int, int, datetime | None]]:
-    """Return the callbacks that come next at each host, as many as it may be called for."""
+) -> list[_Next]:
+    """Return the callbacks that come next at each host, as many as it may be called for.
+
+    A suspect comes alone: what is claimed together dies together.
+    """
     free = {each.host: min(_allowed(each) - busy.get(each.host, 0), limit) for each in locked}
     hosts = [host for host, number in free.items() if number > 0]
     if not hosts:
         return []
     most = max(free.values())
-    found = []
-    for pk, host, subscription, off_since in _first_ones(due, hosts, most, using):
-        if free[host]:
-            free[host] -= 1
-            found.append((pk, subscription, off_since))
+    turns: dict[str, list[_Next]] = {}
+    for each in map(_Next._make, _first_ones(due, hosts, most, using)):
+        if each.is_suspect:
+            if not turns:
+                return [each]
+        elif len(turns.setdefault(each.host, [])) < free[each.host]:
+            turns[each.host].append(each)
+    # One of each host, then a second: what waits long at one does not fill all threads.
+    found = [each for turn in zip_longest(*turns.values()) for each in turn if each is not None]
     return found[:limit]
 
 
 def _first_ones(due: Any, hosts: list[str], number: int, using: str) -> Iterator[Any]:
-    """Yield the first of each host's callbacks, and what tells whether each is to be called."""
-    columns = ("pk", "host", "subscription", "subscription__off_since")
+    """Yield the fields of `_Next` of the first of each host's callbacks."""
+    columns = ["subscription__off_since" if each == "off_since" else each for each in _Next._fields]
     connection: Any = connections[using]
 
     def of(host: str) -> Any:
@@ -342,14 +370,18 @@ def _lock(candidates: list[Any], number: int, now: datetime, using: str) -> list
     features: Any = connections[using].features
     rows = Destination.objects.using(using)
     order = {each.pk: position for position, each in enumerate(candidates)}
+    first, others = list(order)[:number], list(order)[number:]
     if features.has_select_for_update_skip_locked:
-        locked = rows.filter(pk__in=order).select_for_update(
+        free = rows.select_for_update(
             skip_locked=True, no_key=features.has_select_for_no_key_update
-        )[:number]
+        )
+        locked = list(free.filter(pk__in=first))
+        if others and not locked:
+            locked = list(free.filter(pk__in=others)[:number])
     else:
         # A write first: it waits for its turn, where a read that is to write later could not.
-        locked = rows.filter(pk__in=list(order)[:number])
-        locked.update(turn=F("turn") + 1)
+        rows.filter(pk__in=first).update(turn=F("turn") + 1)
+        locked = list(rows.filter(pk__in=first))
     return [
         each
         for each in sorted(locked, key=lambda each: order[each.pk])
@@ -368,7 +400,10 @@ def _allowed(destination: Destination) -> int:
 
 
 def _park(subscriptions: Collection[int], now: datetime, using: str) -> None:
-    due = Callback.objects.using(using).due(now).filter(subscription__in=subscriptions)
+    # Kept as they are until the commit: whoever switches one on finds all that was parked for it.
+    off = Subscription.objects.using(using).filter(pk__in=subscriptions).exclude(off_since=None)
+    still_off = list(off.select_for_update().values_list("pk", flat=True))
+    due = Callback.objects.using(using).due(now).filter(subscription__in=still_off)
     some = list(due.order_by().values_list("pk", flat=True)[:BATCH])
     due.filter(pk__in=some).update(state=Callback.State.PARKED, due=None, token=None)
 
@@ -415,6 +450,9 @@ def settle(results: Sequence[Result]) -> list[bool]:
     changes = [_outcome(each, now) for each in results]
     if faults.POINT:
         _reach_settling(changes)
+    # Apart, as whoever claims locks a host first, and its callbacks then. Before, as the end of an
+    # attempt makes room for another at the host.
+    _watch_hosts(results, now, using)
     try:
         kept = _record(results, changes, using)
     except _NotAllOurs:
@@ -426,8 +464,6 @@ def settle(results: Sequence[Result]) -> list[bool]:
     if faults.POINT:
         faults.reach("committed")
     ours = [each for each, it_is in zip(results, kept, strict=True) if it_is]
-    # Apart, and after: whoever claims locks a host first, and its callbacks then.
-    _watch_hosts(ours, now, using)
     _watch_subscriptions(ours, now, using)
     done = []
     for result, change, it_is in zip(results, changes, kept, strict=True):
@@ -455,8 +491,7 @@ def _outcome(result: Result, now: datetime) -> dict[str, Any]:
     settled = {"token": None, "due": None, "settled_on": now}
     if result.delivered:
         if callback.expects and callback.expects.encode() not in answer.body:
-            said = attempt.answer or "nothing"
-            reason = f"The partner answered {attempt.status}, but refused the call: {said}"
+            reason = f"{REFUSED} It said: {attempt.answer or 'nothing'}"
             return settled | {"state": Callback.State.REFUSED, "reason": reason[:MAX_REASON]}
         return settled | {"state": Callback.State.DELIVERED, "reason": ""}
     reason = attempt.error or f"The partner answered {attempt.status}."
@@ -481,8 +516,8 @@ def retry_after(header: str, now: datetime) -> timedelta:
     Seconds or a date. Source: RFC 9110, section 10.2.3.
     """
     text = header.strip()
-    if text.isascii() and text.isdecimal() and len(text) <= 9:
-        return timedelta(seconds=int(text))
+    if text.isascii() and text.isdecimal():
+        return timedelta(seconds=min(int(text[:10]), 10**9))
     seconds = parse_http_date_safe(text)
     if seconds is None:
         return timedelta(0)

@@ -93,7 +93,6 @@ def export_user(user: Any) -> dict[str, Any]:
                         "started_on": attempt.started_on.isoformat(),
                         "status": attempt.status,
                         "error": attempt.error,
-                        "answer": attempt.answer,
                     }
                     for attempt in each.attempt_log.all()
                 ],

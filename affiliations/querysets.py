@@ -87,9 +87,10 @@ class CallbackQuerySet(models.QuerySet["Callback"]):
 
     def leased(self, now: datetime | None = None) -> Self:
         """Keep those that somebody has claimed, and has the time to deliver."""
-        # By the date first: the index then goes to the few that fall due within a lease's time.
+        # By the date first: the index then goes to the few that fall due soon. Not within one
+        # lease's time, as others may have claimed since `now`, or by a clock that is ahead.
         since = now or timezone.now()
-        soon = self.filter(state="pending", due__gt=since, due__lte=since + LEASE)
+        soon = self.filter(state="pending", due__gt=since, due__lte=since + 2 * LEASE)
         return soon.filter(token__isnull=False)
 
     def for_partner(self, partner: Partner) -> Self:

@@ -58,6 +58,7 @@ class Listener:
             try:
                 self._listen(connection)
             except Error as error:
+                self.listening = False
                 logger.info("Not listening for notices: %s", error)
                 self._closed.wait(RETRY)
             finally:
@@ -76,5 +77,7 @@ class Listener:
         # What was notified before the LISTEN was not heard.
         self.wake()
         while not self._closed.is_set():
-            for _ in raw.notifies(timeout=TURN):
-                self.wake()
+            # Else the driver's own errors would come out of it, not Django's.
+            with connection.wrap_database_errors:
+                for _ in raw.notifies(timeout=TURN):
+                    self.wake()

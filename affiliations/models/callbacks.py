@@ -106,6 +106,8 @@ class Callback(models.Model):
     objects = CallbackQuerySet.as_manager()
     #: What its claim knew of its host; nobody need look up a host that does well.
     host_was_failing = True
+    #: Whether its claim suspects it to be what its workers die of.
+    alone = False
 
     class Meta:
         verbose_name = _("callback")
