@@ -28,6 +28,8 @@ P50, P99 = 10.0, 50.0
 SIZES, QUICK_SIZES = (10_000, 100_000, 1_000_000), (400, 800)
 CLAIMS, QUICK_CLAIMS = 125, 4
 BATCH = 5_000
+#: As many as a command with 32 threads claims at once.
+LARGE, QUICK_LARGE = 64, 2
 
 
 def measure(quick: bool) -> Iterator[Race | Fact]:
@@ -44,6 +46,12 @@ def measure(quick: bool) -> Iterator[Race | Fact]:
         title = f"one claim of {CLAIMERS} claimers, {size:,} callbacks waiting"
         yield Fact(f"{title}: median", middle, "ms", P50, (low, high))
         yield Fact(f"{title}: p99", quantiles(taken, n=100, method="inclusive")[-1], "ms", P99)
+        grow(partner, hosts, size)
+        begun = time.perf_counter()
+        limit = QUICK_LARGE if quick else LARGE
+        claim_side_by_side(2, limit=limit)
+        rate = Callback.objects.filter(attempts=1).count() / (time.perf_counter() - begun)
+        yield Fact(f"claimed a second, {limit} at a time, {size:,} callbacks waiting", rate, "")
     yield Fact(
         "a claim at the largest backlog, against the smallest", medians[-1] / medians[0], "×"
     )
@@ -79,7 +87,7 @@ def grow(partner: Partner, hosts: list[str], size: int) -> None:
             cursor.execute("ANALYZE")
 
 
-def claim_side_by_side(claims: int) -> list[float]:
+def claim_side_by_side(claims: int, limit: int = 1) -> list[float]:
     """Return the milliseconds that each claim took; every one found something."""
     taken: list[float] = []
     empty: list[int] = []
@@ -87,11 +95,11 @@ def claim_side_by_side(claims: int) -> list[float]:
 
     def work() -> None:
         try:
-            outbox.claim()
+            outbox.claim(limit)
             start.wait(60)
             for _ in range(claims):
                 begun = time.perf_counter()
-                found = outbox.claim()
+                found = outbox.claim(limit)
                 taken.append((time.perf_counter() - begun) * 1000)
                 if not found:
                     empty.append(1)
