@@ -33,9 +33,6 @@ FIRST_LOOK, LAST_LOOK = 0.05, 1.0
 TEND_EVERY = 60.0
 #: Seconds within which what is claimed ahead of the threads should be begun.
 AHEAD = 0.2
-#: As many callbacks wait for a thread as there are threads, so that none waits for the database,
-#: and at least these. A lease is as long as six calls may take; the last of five leaves time.
-LEAST_AHEAD = 4
 #: Seconds to wait for a database that is gone, and at most.
 RECONNECT, MAX_RECONNECT = 0.2, 5.0
 
@@ -142,7 +139,9 @@ class Courier:
         report: Callable[[Tally], None] = lambda tally: None,
     ) -> None:
         self.threads = threads
-        self.batch = batch or threads + max(threads, LEAST_AHEAD)
+        # As many again may wait for a thread, so that none waits for the database. A lease is as
+        # long as six calls may take; these two leave time for both ends.
+        self.batch = batch or threads * 2
         self.timeout = timeout
         self.report = report
         self.attempted = self.delivered = 0
@@ -168,9 +167,7 @@ class Courier:
 
         Who is claimed behind a call that hangs could have been called by another process.
         """
-        ahead = max(self.threads, LEAST_AHEAD)
-        if self._pace > AHEAD:
-            ahead = round(ahead * AHEAD / self._pace)
+        ahead = self.threads if self._pace <= AHEAD else round(self.threads * AHEAD / self._pace)
         return self.threads + ahead
 
     def stop(self) -> None:
