@@ -139,8 +139,8 @@ class Courier:
         report: Callable[[Tally], None] = lambda tally: None,
     ) -> None:
         self.threads = threads
-        # As many again may wait for a thread, so that none waits for the database. A lease is as
-        # long as six calls may take; these two leave time for both ends.
+        # Nearly as many again may wait for a thread, so that none waits for the database. A lease
+        # is as long as six calls may take; these two leave time for both ends.
         self.batch = batch or threads * 2
         self.timeout = timeout
         self.report = report
@@ -167,7 +167,11 @@ class Courier:
 
         Who is claimed behind a call that hangs could have been called by another process.
         """
-        ahead = self.threads if self._pace <= AHEAD else round(self.threads * AHEAD / self._pace)
+        # None with one thread: an answer is then recorded before the next call is made, and at most
+        # one call comes twice when the process is killed.
+        ahead = self.threads - 1
+        if self._pace > AHEAD:
+            ahead = round(ahead * AHEAD / self._pace)
         return self.threads + ahead
 
     def stop(self) -> None:
