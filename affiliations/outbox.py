@@ -35,7 +35,7 @@ from .models import Callback, CallbackAttempt, Destination, Subscription
 from .models.callbacks import MAX_ANSWER, MAX_REASON
 from .querysets import LEASE
 from .signals import callbacks_enqueued
-from .signing import new_webhook_id
+from .signing import TEST_PREFIX, new_webhook_id
 
 __all__ = [
     "ANSWERS_KEPT",
@@ -187,7 +187,7 @@ def enqueue_test(subscription: Subscription) -> Callback:
     """
     now = timezone.now()
     callback = Callback(
-        webhook_id="test_" + new_webhook_id().removeprefix("msg_"),
+        webhook_id=new_webhook_id(TEST_PREFIX),
         partner=subscription.partner,
         method=subscription.method,
         expects=subscription.expects,

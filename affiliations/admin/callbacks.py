@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from .. import charts, outbox, status
 from ..exceptions import InvalidTransition
 from ..models import Callback, CallbackAttempt
+from ..signing import TEST_PREFIX
 from .acting import AT_ONCE, ActingAdmin
 from .lists import NOTHING, PartnerFilter, RecordInline, TextFilter, link, whole
 
@@ -147,6 +148,8 @@ class CallbackAdmin(ActingAdmin):
 
     @admin.display(description=gettext_lazy("about"))
     def about(self, callback: Callback) -> Any:
+        if callback.webhook_id.startswith(TEST_PREFIX):
+            return _("a test")
         return link(self.admin_site, callback.conversion) if callback.conversion else NOTHING
 
     @admin.display(description=gettext_lazy("next attempt"))

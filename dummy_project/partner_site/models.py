@@ -49,6 +49,11 @@ class ReceivedCallback(models.Model):
         return self.webhook_id or self.target
 
     @property
+    def is_test(self) -> bool:
+        """Tell whether the shop only tried the address: such a call counts for nothing."""
+        return self.webhook_id.startswith("test_")
+
+    @property
     def details(self) -> dict[str, str]:
         """What the shop filled into the query of the callback URL, the empty ones left out."""
         return dict(parse_qsl(urlsplit(self.target).query))

@@ -147,6 +147,7 @@ class TestSubscriptions:
         call.verify(*subscription.partner.signing_secrets())
         assert call.headers["webhook-id"].startswith("test_")
         assert LogEntry.objects.get().change_message == "Sent a test."
+        assert '<td class="field-about">a test</td>' in page(admin_client, "callback_changelist")
 
     def test_there_is_nothing_to_test_without_an_address(self, admin_client):
         response = act(admin_client, "subscription", "send_test", make_subscription(""))

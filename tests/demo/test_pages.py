@@ -128,4 +128,12 @@ def test_staff_are_led_to_the_visitor(demo, new_context):
 
     expect(staff).to_have_url(f"{demo.url}{address}")
     expect(staff.locator("#content")).to_contain_text("Blog of Anna")
+
+    staff.goto("/admin/affiliations/subscription/")
+    staff.get_by_role("link", name="Order placed").click()
+    staff.get_by_role("button", name="Send a test").click()
+    expect(staff.locator(".messagelist")).to_contain_text("A signed test is on its way")
+    page.goto("/partner-site/log/")
+    entry = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="A test"))
+    expect(entry).to_contain_text("signature verified")
     assert wrong == []
