@@ -461,6 +461,27 @@ def test_a_call_looks_as_it_is_shown():
         assert re.sub(r"[\w+/]", "x", call.headers[name]) == form
 
 
+@pytest.mark.django_db
+def test_a_posted_body_looks_as_it_is_shown():
+    shown = code("docs/how-to/callbacks.md", "body").strip()
+    sub_ids = {"sub1": "newsletter"}
+    with callback_server() as server:
+        partner = make_partner()
+        address = {"callback_url": f"{server.url}/x", "method": "POST"}
+        partner.subscriptions.create(trigger="Order placed", **address)
+        visitor = make_visitor(partner, user=make_user(), click_id="77f1", sub_ids=sub_ids)
+        of_order = {"reference": "A-17", "amount": "12.50", "currency": "EUR"}
+        complete_trigger(None, "Order placed", user=visitor.user, **of_order)
+        assert deliver() == (1, 1)
+        [call] = server.received
+    body = call.body.decode()
+    for name, value in (("visitor_id", str(visitor.pk)), ("partner_uid", partner.uid)):
+        body = body.replace(f'"{name}":"{value}"', f'"{name}":"{json.loads(shown)["data"][name]}"')
+    moment = json.loads(body)["timestamp"]
+    assert body.replace(moment, json.loads(shown)["timestamp"]) == shown
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", moment)
+
+
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
