@@ -37,14 +37,8 @@ class SubscriptionAdmin(ActingAdmin):
     actions = ("send_test", "switch_on", "switch_off")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # On the partner's page, where they are edited; and with the partner itself.
-        return admin.ModelAdmin.has_delete_permission(self, request, obj)
-
-    def get_actions(self, request: HttpRequest) -> Any:
-        # One at a time is enough: each is a deal's, and Django words this one for several.
-        actions = super().get_actions(request)
-        actions.pop("delete_selected", None)
-        return actions
+        # One by one, as on the partner's page, where they are edited; and with the partner itself.
+        return obj is not None and admin.ModelAdmin.has_delete_permission(self, request, obj)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("partner")
