@@ -18,7 +18,7 @@ from django.db import InterfaceError, OperationalError, connections, router
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from . import __version__, callbackurl, egress, outbox, signing, wakeup
+from . import __version__, callbackurl, egress, outbox, querysets, signing, wakeup
 from .models import Callback, CallbackAttempt
 from .models.callbacks import MAX_REASON
 from .outbox import Result
@@ -27,6 +27,10 @@ __all__ = ["Courier", "Tally", "deliver_due"]
 
 logger = logging.getLogger(__name__)
 
+#: As many calls one after the other as a lease has time for, if they all take their whole time.
+CALLS_IN_A_LEASE = 6
+#: Seconds that a call should be given, or it had better be made by somebody else.
+ENOUGH = 1.0
 #: Seconds between two looks into an outbox that had nothing due: the first, and the longest.
 FIRST_LOOK, LAST_LOOK = 0.05, 1.0
 #: Seconds between two looks for callbacks that no claim would find, and for answers that are old.
@@ -102,16 +106,16 @@ def deliver_due(
 ) -> Tally:
     """Make an attempt at each callback that is due, one after the other.
 
-    At most `limit`, of `ids` only if given, and none that would begin later than `within` seconds
-    from now or last longer. Claims one at a time: a lease that covers many calls lapses under the
-    last of them.
+    At most `limit`, of `ids` only if given, and none that would last longer than `within` seconds
+    from now, or be begun with less than one of them left. Claims one at a time: a lease that
+    covers many calls lapses under the last of them.
     """
     attempted = delivered = 0
     wanted = None if ids is None else set(ids)
     end = float("inf") if within is None else time.monotonic() + within
     while limit is None or attempted < limit:
         timeout = min(egress.TIMEOUT, end - time.monotonic())
-        if timeout <= 0:
+        if timeout < ENOUGH:
             break
         claimed = outbox.claim(1, ids=wanted)
         if not claimed:
@@ -204,6 +208,12 @@ class Courier:
 
     def _work(self) -> None:
         while (callback := self._todo.get()) is not None:
+            due: Any = callback.due
+            if due - timezone.now() < querysets.LEASE / CALLS_IN_A_LEASE:
+                # The process slept, or waited for the database: another may have it by now.
+                self._under_way.pop(callback.pk, None)
+                self._events.put(None)
+                continue
             try:
                 result = attempt(callback, timeout=self.timeout)
             except Exception:

@@ -63,6 +63,8 @@ class Answer(NamedTuple):
     retry_after: str = ""
     #: At most MAX_ANSWER bytes; fewer than were sent where the rest came too slowly.
     body: bytes = b""
+    #: Whether that is all there was of the body, or at least as much as is read of one.
+    whole: bool = True
     #: The call was not let out: to repeat it is of no use.
     refused: bool = False
 
@@ -424,12 +426,14 @@ def _exchange(wire: Wire, method: str, request: bytes) -> Answer:
     response = _begun(wire, method)
     wanted = MAX_ANSWER if response.length is None else min(response.length, MAX_ANSWER)
     body = b""
+    whole = False
     # The partner has said what became of the call; that the rest fails changes nothing in it.
     with contextlib.suppress(OSError, HTTPException, ValueError):
         while len(body) < wanted and (piece := response.read1(wanted - len(body))):
             body += piece
+        whole = response.length is None or len(body) >= wanted
     retry_after = (response.headers.get("Retry-After") or "")[:100]
-    return Answer(response.status, "", retry_after, body[:MAX_ANSWER])
+    return Answer(response.status, "", retry_after, body[:MAX_ANSWER], whole)
 
 
 def _begun(wire: Wire, method: str) -> HTTPResponse:

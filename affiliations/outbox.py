@@ -411,9 +411,12 @@ def _park(subscriptions: Collection[int], now: datetime, using: str) -> None:
 def release(callbacks: Collection[Callback]) -> None:
     """Give back claims of which no call was begun, as if they had never been made."""
     rows = Callback.objects.using(router.db_for_write(Callback))
-    rows.filter(_claimed(callbacks), state=Callback.State.PENDING).update(
-        token=None, due=timezone.now(), attempts=F("attempts") - 1
-    )
+    # A suspect keeps its token, by which it stays one; once it is due, nobody has it for that.
+    for kept, group in (({}, True), ({"token": None}, False)):
+        some = [each for each in callbacks if each.alone is group]
+        rows.filter(_claimed(some), state=Callback.State.PENDING).update(
+            **kept, due=timezone.now(), attempts=F("attempts") - 1
+        )
 
 
 def _claimed(callbacks: Iterable[Callback]) -> Q:
@@ -491,20 +494,32 @@ def _outcome(result: Result, now: datetime) -> dict[str, Any]:
     settled = {"token": None, "due": None, "settled_on": now}
     if result.delivered:
         if callback.expects and callback.expects.encode() not in answer.body:
+            if not answer.whole:
+                return _again(callback, "The partner's answer was cut.", settled, timedelta(0), now)
             reason = f"{REFUSED} It said: {attempt.answer or 'nothing'}"
             return settled | {"state": Callback.State.REFUSED, "reason": reason[:MAX_REASON]}
         return settled | {"state": Callback.State.DELIVERED, "reason": ""}
     reason = attempt.error or f"The partner answered {attempt.status}."
+    if answer.refused or attempt.status == 410:
+        return settled | {"state": Callback.State.DEAD, "reason": reason[:MAX_REASON]}
+    least = timedelta(0)
+    if attempt.status is not None:
+        least = min(retry_after(answer.retry_after, now), MAX_RETRY_AFTER)
+    return _again(callback, reason, settled, least, now)
+
+
+def _again(
+    callback: Callback, reason: str, settled: dict[str, Any], least: timedelta, now: datetime
+) -> dict[str, Any]:
+    """Return what makes a callback fall due again, or gives it up after the last attempt."""
     made = callback.attempts - callback.attempts_before
-    if answer.refused or attempt.status == 410 or made >= MAX_ATTEMPTS:
+    if made >= MAX_ATTEMPTS:
         return settled | {"state": Callback.State.DEAD, "reason": reason[:MAX_REASON]}
     pause = SCHEDULE[made - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
-    if attempt.status is not None:
-        pause = max(pause, min(retry_after(answer.retry_after, now), MAX_RETRY_AFTER))
     return {
         "state": Callback.State.PENDING,
         "token": None,
-        "due": now + pause,
+        "due": now + max(pause, least),
         "settled_on": None,
         "reason": reason[:MAX_REASON],
     }
@@ -634,11 +649,13 @@ def switch_on(subscription: Subscription) -> int:
             subscription=subscription.pk, state=Callback.State.PARKED
         )
         pks = list(parked.order_by("pk").values_list("pk", flat=True))
+        number = 0
         for second, group in groupby(enumerate(pks), key=lambda each: ramp(each[0])):
-            Callback.objects.using(using).filter(pk__in=[pk for _, pk in group]).update(
+            # Still parked: others may have been canceled or sent again meanwhile.
+            number += parked.filter(pk__in=[pk for _, pk in group]).update(
                 state=Callback.State.PENDING, due=now + timedelta(seconds=second)
             )
-    return len(pks)
+    return number
 
 
 def ramp(position: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_safe
 
 from . import status
@@ -15,6 +16,7 @@ __all__ = ["metrics"]
 
 @never_cache
 @require_safe
+@sensitive_variables()
 def metrics(request: HttpRequest) -> HttpResponse:
     """Tell Prometheus how the delivery of callbacks does.
 

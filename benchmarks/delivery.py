@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from itertools import cycle, islice
 from threading import local
 
 import requests
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -52,7 +52,7 @@ def measure(quick: bool) -> Iterator[Race | Fact]:
                 max_calls=1,
                 max_rounds=20,
             )
-            if find_spec("django_tasks_db") is not None:
+            if "worker" in settings.TASKS:
                 worker = import_module("benchmarks.worker")
                 # It makes one call at a time.
                 few = urls[: calls // 8] if delay else urls

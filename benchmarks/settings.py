@@ -1,7 +1,8 @@
 """Settings of the benchmarks: the stack that `startproject` writes, and DATABASE_URL's database."""
 
 import os
-from importlib.util import find_spec
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ STACK = [
 # Delivery is woken, but nothing is sent: a partner's server has no place in a measurement.
 TASKS_OF = "django.tasks" if django.VERSION >= (6,) else "django_tasks"
 TASKS = {"default": {"BACKEND": f"{TASKS_OF}.backends.dummy.DummyBackend"}}
-if find_spec("django_tasks_db") is not None:
+# Not there, or django-tasks is too old for it: there is no worker to compare with then.
+with suppress(ImportError, ValueError):
+    import_module("django_tasks_db.compat")
     INSTALLED_APPS.append("django_tasks_db")
     TASKS["worker"] = {"BACKEND": "django_tasks_db.DatabaseBackend"}
 AFFILIATE_CALLBACK_ALLOW = ["127.0.0.0/8"]

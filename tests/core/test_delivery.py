@@ -420,10 +420,13 @@ def test_none_begins_when_the_time_is_over(server, monkeypatch):
 @pytest.mark.django_db
 def test_a_call_lasts_no_longer_than_what_is_left(server):
     server.answers = [Says(after=PATIENCE)]
-    [row] = make_rows(server, 1)
-    assert deliver_due(within=0.2) == (1, 0)
+    [row, other] = make_rows(server, 2)
+    # What is left after the first is too little for another, which has done no harm.
+    assert deliver_due(within=1.2) == (1, 0)
     row.refresh_from_db()
-    assert row.reason.startswith("No answer within 0.")
+    assert row.reason.startswith("No answer within 1.")
+    other.refresh_from_db()
+    assert (other.state, other.attempts) == ("pending", 0)
 
 
 # What nobody looks for, and what is to be forgotten
@@ -808,3 +811,47 @@ def test_what_a_partner_answers_is_for_staff_only_and_text(admin_client, client,
     with freeze(attempt.answer_until + timedelta(seconds=1)):
         assert outbox.expunge() == 1
     assert "4711" not in admin_client.get(own).content.decode()
+
+
+@pytest.mark.django_db
+def test_an_answer_that_was_cut_is_no_refusal(server, subscription):
+    """What the partner made of the call may have stood in the rest."""
+    [row] = make_rows(server, 1, partner=subscription.partner, expects="success=true")
+    [claimed] = outbox.claim()
+    made = CallbackAttempt(callback=claimed, number=1, started_on=timezone.now(), duration_ms=1)
+    made.status = 200
+    cut = egress.Answer(200, "", body=b"succ", whole=False)
+    assert outbox.settle([outbox.Result(claimed, made, cut)]) == [False]
+    row.refresh_from_db()
+    assert (row.state, row.reason) == ("pending", "The partner's answer was cut.")
+
+
+@pytest.mark.django_db
+def test_what_was_canceled_meanwhile_is_not_brought_back(server, subscription, monkeypatch):
+    rows = make_rows(server, 3, partner=subscription.partner, subscription=subscription)
+    outbox.switch_off(subscription, reason="")
+    deliver_due()
+    assert Callback.objects.filter(state="parked").count() == 3
+    ramp = outbox.ramp
+
+    def late(position):
+        outbox.cancel(rows[0], reason="") if position == 0 else None
+        return ramp(position)
+
+    monkeypatch.setattr(outbox, "ramp", late)
+    assert outbox.switch_on(subscription) == 2
+    rows[0].refresh_from_db()
+    assert rows[0].state == "canceled"
+
+
+@pytest.mark.django_db
+def test_a_suspect_that_is_given_back_stays_one(server):
+    [row] = make_rows(server, 1)
+    changes = {"token": uuid4(), "attempts": outbox.ALONE_AFTER}
+    Callback.objects.filter(pk=row.pk).update(**changes)
+    for _ in range(2):
+        [claimed] = outbox.claim()
+        assert claimed.alone
+        outbox.release([claimed])
+        row.refresh_from_db()
+        assert row.attempts == outbox.ALONE_AFTER

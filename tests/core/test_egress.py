@@ -252,8 +252,8 @@ def test_what_is_no_method_or_header_is_the_callers_mistake(method, headers):
             [head("Transfer-Encoding: chunked"), b"2\r\nok\r\n1\r\n!\r\n0\r\n\r\n"],
             (200, "", "", b"ok!"),
         ),
-        ([head("Transfer-Encoding: chunked"), b"x\r\nok"], (200, "", "", b"")),
-        ([head("Content-Length: 9"), b"ok"], (200, "", "", b"ok")),
+        ([head("Transfer-Encoding: chunked"), b"x\r\nok"], (200, "", "", b"", False)),
+        ([head("Content-Length: 9"), b"ok"], (200, "", "", b"ok", False)),
         ([head(status="100 Continue"), head(), b"ok"], (200, "", "", b"ok")),
         (
             [head(status="103 Early Hints") * 5, head("Content-Length: 2"), b"ok"],
