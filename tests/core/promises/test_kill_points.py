@@ -71,20 +71,6 @@ DELIVERIES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def company(
-    django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[chaos.Crew]:
-    with chaos.crew(tmp_path_factory.mktemp("crew")) as company:
-        yield company
-
-
-@pytest.fixture
-def crew(company: chaos.Crew, transactional_db: None) -> Iterator[chaos.Crew]:
-    with chaos.at_work(company) as crew:
-        yield crew
-
-
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[chaos.Receiver]:
     # Of each callback its own, so that the failures of one are not those of another.
