@@ -713,15 +713,20 @@ def send_all_again(callbacks: Any, *, batch: int = BATCH) -> Iterator[int]:
 
 def cancel(callback: Callback, *, reason: str) -> None:
     """Give up a callback that waits; raises InvalidTransition where it does not wait any more."""
-    waiting = Callback.objects.filter(pk=callback.pk).waiting()
-    if not waiting.update(
+    if not cancel_all(Callback.objects.filter(pk=callback.pk).waiting(), reason=reason):
+        raise InvalidTransition(f"state: callback {callback} does not wait, it cannot be canceled")
+
+
+def cancel_all(waiting: Any, *, reason: str) -> int:
+    """Give up all of a queryset of callbacks that wait; return how many there were."""
+    number: int = waiting.update(
         state=Callback.State.CANCELED,
         due=None,
         token=None,
         reason=reason[:MAX_REASON],
         settled_on=timezone.now(),
-    ):
-        raise InvalidTransition(f"state: callback {callback} does not wait, it cannot be canceled")
+    )
+    return number
 
 
 def kept_of(body: bytes) -> str:

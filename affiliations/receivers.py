@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in
 from django.core.signals import setting_changed
 from django.db import router, transaction
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import post_delete, post_save, pre_delete
 
 from . import callbackurl, firing, outbox, partners, services, tasks, visits, wakeup
 from .context import current_request
@@ -48,6 +48,16 @@ def know_host(*, instance: Subscription, using: str, **kwargs: Any) -> None:
         except InvalidCallbackURL:
             return  # of the predecessor's; its callbacks are given up when they are made
         outbox.know([callbackurl.host(url)], using)
+
+
+def give_up_waiting(*, instance: Subscription, using: str, **kwargs: Any) -> None:
+    """Cancel what waits for a subscription that is switched off, when it is deleted.
+
+    Nobody could switch it on any more; and without it nothing would say that it is not to be sent.
+    """
+    if instance.off_since is not None:
+        rows = Callback.objects.using(using).filter(subscription=instance.pk).waiting()
+        outbox.cancel_all(rows, reason="The subscription was deleted while it was switched off.")
 
 
 def identify_at_login(*, request: Any, user: Any, **kwargs: Any) -> None:
@@ -89,4 +99,5 @@ def connect() -> None:
     for signal in (post_save, post_delete):
         signal.connect(forget_cached_partner, sender=Partner, dispatch_uid="affiliations.partner")
     post_save.connect(know_host, sender=Subscription, dispatch_uid="affiliations.host")
+    pre_delete.connect(give_up_waiting, sender=Subscription, dispatch_uid="affiliations.deleted")
     setting_changed.connect(reconnect_triggers, dispatch_uid="affiliations.triggers")

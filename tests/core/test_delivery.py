@@ -855,3 +855,17 @@ def test_a_suspect_that_is_given_back_stays_one(server):
         outbox.release([claimed])
         row.refresh_from_db()
         assert row.attempts == outbox.ALONE_AFTER
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("off", "became"), [(True, "canceled"), (False, "pending")])
+def test_what_waits_for_a_subscription_that_is_deleted(server, subscription, off, became):
+    if off:
+        outbox.switch_off(subscription, reason="gone")
+    make_rows(server, 2, partner=subscription.partner, subscription=subscription)
+    make_rows(server, 1, partner=subscription.partner, subscription=subscription, state="delivered")
+    if off:
+        Callback.objects.filter(pk=Callback.objects.first().pk).update(state="parked", due=None)
+    Subscription.objects.get().delete()
+    states = Callback.objects.order_by("state").values_list("state", flat=True)
+    assert list(states) == sorted([became, became, "delivered"])
