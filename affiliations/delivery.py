@@ -18,10 +18,10 @@ from django.db import InterfaceError, OperationalError, connections, router
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from . import __version__, callbackurl, egress, outbox, querysets, signing, wakeup
+from . import __version__, callbackurl, claims, egress, outbox, outcomes, querysets, signing, wakeup
 from .models import Callback, CallbackAttempt
 from .models.callbacks import MAX_REASON
-from .outbox import Result
+from .outcomes import Result
 
 __all__ = ["Courier", "Tally", "deliver_due"]
 
@@ -69,7 +69,7 @@ def attempt(callback: Callback, *, timeout: float = egress.TIMEOUT) -> Result:
             "The partner's signing secret was made with a key of the site "
             "that is gone. Issue a new one.",
         )
-    said = outbox.kept_of(answer.body)
+    said = outcomes.kept_of(answer.body)
     made = CallbackAttempt(
         callback=callback,
         number=callback.attempts,
@@ -78,7 +78,7 @@ def attempt(callback: Callback, *, timeout: float = egress.TIMEOUT) -> Result:
         status=answer.status,
         error=answer.error[:MAX_REASON],
         answer=said,
-        answer_until=started + outbox.ANSWERS_KEPT if said else None,
+        answer_until=started + outcomes.ANSWERS_KEPT if said else None,
     )
     return Result(callback, made, answer)
 
@@ -88,7 +88,7 @@ def deliver(callback: Callback, *, timeout: float = egress.TIMEOUT) -> bool:
 
     Never call it inside a transaction: the call may take seconds, up to `timeout`.
     """
-    return outbox.settle([attempt(callback, timeout=timeout)])[0]
+    return outcomes.settle([attempt(callback, timeout=timeout)])[0]
 
 
 class Tally(NamedTuple):
@@ -117,7 +117,7 @@ def deliver_due(
         timeout = min(egress.TIMEOUT, end - time.monotonic())
         if timeout < ENOUGH:
             break
-        claimed = outbox.claim(1, ids=wanted)
+        claimed = claims.claim(1, ids=wanted)
         if not claimed:
             break
         attempted += 1
@@ -234,7 +234,7 @@ class Courier:
                 if time.monotonic() - tended >= TEND_EVERY:
                     tended = time.monotonic()
                     outbox.adopt()
-                    outbox.expunge()
+                    outcomes.expunge()
                 busy = self._claim()
             except (InterfaceError, OperationalError) as error:
                 if not loop or connections[using].in_atomic_block:
@@ -268,7 +268,7 @@ class Courier:
             return False
         if self._stopping or free <= 0 or (free < self.threads // 4 and not self._todo.empty()):
             return False
-        claimed = outbox.claim(min(free, self.batch))
+        claimed = claims.claim(min(free, self.batch))
         for callback in claimed:
             self._under_way[callback.pk] = callback
             if callback.alone:
@@ -281,7 +281,7 @@ class Courier:
         for event in _drained(self._events):
             self._take(event)
         if self._unsettled:
-            done = outbox.settle(self._unsettled)
+            done = outcomes.settle(self._unsettled)
             for each in self._unsettled:
                 self._under_way.pop(each.callback.pk, None)
             self.attempted += len(done)
@@ -303,7 +303,7 @@ class Courier:
             self._suspect = None
         self._unbegun += _drained(self._todo)
         if self._unbegun:
-            outbox.release(self._unbegun)
+            claims.release(self._unbegun)
             for callback in self._unbegun:
                 self._under_way.pop(callback.pk, None)
             self._unbegun = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -92,6 +93,16 @@ class CallbackQuerySet(models.QuerySet["Callback"]):
         since = now or timezone.now()
         soon = self.filter(state="pending", due__gt=since, due__lte=since + 2 * LEASE)
         return soon.filter(token__isnull=False)
+
+    def claimed(self, callbacks: Iterable[Callback]) -> Self:
+        """Keep these, as long as nobody else has claimed them since."""
+        by_token: dict[Any, list[int]] = {}
+        for each in callbacks:
+            by_token.setdefault(each.token, []).append(each.pk)
+        theirs = models.Q(pk__in=[])
+        for token, pks in by_token.items():
+            theirs |= models.Q(token=token, pk__in=pks)
+        return self.filter(theirs)
 
     def for_partner(self, partner: Partner) -> Self:
         """Keep those that go to `partner`."""

@@ -95,11 +95,11 @@ def claim_side_by_side(claims: int, limit: int = 1) -> list[float]:
 
     def work() -> None:
         try:
-            outbox.claim(limit)
+            claims.claim(limit)
             start.wait(60)
             for _ in range(claims):
                 begun = time.perf_counter()
-                found = outbox.claim(limit)
+                found = claims.claim(limit)
                 taken.append((time.perf_counter() - begun) * 1000)
                 if not found:
                     empty.append(1)

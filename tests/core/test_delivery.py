@@ -20,7 +20,7 @@ from django.db import InterfaceError, OperationalError, connection, connections,
 from django.urls import reverse
 from django.utils import timezone
 
-from affiliations import delivery, egress, outbox, status, tasks, wakeup
+from affiliations import claims, delivery, egress, outbox, outcomes, status, tasks, wakeup
 from affiliations.delivery import Courier, Tally, deliver_due
 from affiliations.exceptions import InvalidTransition
 from affiliations.models import Callback, CallbackAttempt, Destination, Subscription
@@ -208,7 +208,7 @@ def test_a_process_that_is_told_to_stop_ends_its_calls_and_gives_back_the_rest(
 def test_teeth_claims_that_are_not_given_back(server, monkeypatch):
     server.answers = [Says(after=0.5)]
     make_rows(server, 6)
-    monkeypatch.setattr(outbox, "release", lambda callbacks: None)
+    monkeypatch.setattr(claims, "release", lambda callbacks: None)
     courier = Courier(2)
     with looping(courier):
         wait_for(lambda: len(server.heard) == 2)
@@ -335,11 +335,15 @@ def failing(function, errors):
 
 
 @in_threads
-@pytest.mark.parametrize("name", ["adopt", "claim", "settle"])
-def test_an_error_of_the_database_ends_no_loop_and_makes_no_call_twice(server, monkeypatch, name):
+@pytest.mark.parametrize(
+    ("module", "name"), [(outbox, "adopt"), (claims, "claim"), (outcomes, "settle")]
+)
+def test_an_error_of_the_database_ends_no_loop_and_makes_no_call_twice(
+    server, monkeypatch, module, name
+):
     errors = [OperationalError("gone"), InterfaceError("gone")]
     monkeypatch.setattr(delivery, "RECONNECT", 0.01)
-    monkeypatch.setattr(outbox, name, failing(getattr(outbox, name), errors))
+    monkeypatch.setattr(module, name, failing(getattr(module, name), errors))
     make_rows(server, 3)
     courier = Courier(2)
     with looping(courier):
@@ -349,7 +353,7 @@ def test_an_error_of_the_database_ends_no_loop_and_makes_no_call_twice(server, m
 
 @in_threads
 def test_without_a_loop_it_is_told_to_whoever_called(monkeypatch):
-    monkeypatch.setattr(outbox, "claim", failing(outbox.claim, [OperationalError("gone")]))
+    monkeypatch.setattr(claims, "claim", failing(claims.claim, [OperationalError("gone")]))
     with pytest.raises(OperationalError, match="gone"):
         Courier(2).run()
 
@@ -359,7 +363,7 @@ def test_it_stops_though_the_database_is_gone_just_then(server, monkeypatch):
     server.answers = [Says(after=0.5)]
     make_rows(server, 6)
     monkeypatch.setattr(delivery, "RECONNECT", 0.01)
-    monkeypatch.setattr(outbox, "release", failing(outbox.release, [OperationalError("gone")]))
+    monkeypatch.setattr(claims, "release", failing(claims.release, [OperationalError("gone")]))
     with looping(Courier(2), patience=5):
         wait_for(lambda: len(server.heard) == 2)
         wait_for(lambda: Callback.objects.filter(token__isnull=False).count() > 2)
@@ -479,12 +483,12 @@ def make_answers(number, until):
 def test_answers_are_emptied_after_a_while_and_only_some_at_a_time(server, monkeypatch):
     monkeypatch.setattr(outbox, "BATCH", 2)
     with freeze() as clock:
-        make_answers(5, clock.now + outbox.ANSWERS_KEPT)
-        make_answers(1, clock.now + outbox.ANSWERS_KEPT * 2)
-        clock.now += outbox.ANSWERS_KEPT
-        assert outbox.expunge() == 0
+        make_answers(5, clock.now + outcomes.ANSWERS_KEPT)
+        make_answers(1, clock.now + outcomes.ANSWERS_KEPT * 2)
+        clock.now += outcomes.ANSWERS_KEPT
+        assert outcomes.expunge() == 0
         clock.tick(seconds=1)
-        assert [outbox.expunge() for _ in range(4)] == [2, 2, 1, 0]
+        assert [outcomes.expunge() for _ in range(4)] == [2, 2, 1, 0]
     kept = CallbackAttempt.objects.exclude(answer="")
     assert kept.count() == 1
     assert CallbackAttempt.objects.filter(answer_until=None).count() == 5
@@ -516,7 +520,7 @@ def test_an_answer_is_kept_for_thirty_days(server):
     ],
 )
 def test_what_is_kept_of_an_answer_is_text(body, kept):
-    assert outbox.kept_of(body) == kept
+    assert outcomes.kept_of(body) == kept
 
 
 @pytest.mark.django_db
@@ -527,7 +531,7 @@ def test_every_database_takes_whatever_is_answered(server, body):
     assert deliver_due() == (1, 0)
     row.refresh_from_db()
     assert row.state == "refused"
-    assert row.attempt_log.get().answer == outbox.kept_of(body)
+    assert row.attempt_log.get().answer == outcomes.kept_of(body)
 
 
 # By hand
@@ -550,7 +554,7 @@ def test_only_what_waits_or_is_parked_is_canceled(state):
 @pytest.mark.django_db
 def test_what_is_canceled_under_way_stays_so(server):
     [row] = make_rows(server, 1)
-    [claimed] = outbox.claim()
+    [claimed] = claims.claim()
     outbox.cancel(row, reason="a mistake")
     assert delivery.deliver(claimed) is False
     row.refresh_from_db()
@@ -561,12 +565,12 @@ def test_what_is_canceled_under_way_stays_so(server):
 @pytest.mark.django_db
 def test_a_claim_is_given_back_as_if_it_had_not_been_made(server):
     make_rows(server, 3)
-    mine = outbox.claim(3)
+    mine = claims.claim(3)
     canceled, lapsed, released = mine
     outbox.cancel(canceled, reason="")
     Callback.objects.filter(pk=lapsed.pk).update(token=uuid4(), attempts=2)
-    outbox.release(mine)
-    outbox.release([])
+    claims.release(mine)
+    claims.release([])
     for each in mine:
         each.refresh_from_db()
     assert (released.state, released.token, released.attempts) == ("pending", None, 0)
@@ -659,13 +663,13 @@ def test_nothing_is_parked_for_ever_when_it_is_switched_on_meanwhile(
     """Another process switches it on after a claim has read that it is off."""
     outbox.switch_off(subscription, reason="")
     make_rows(server, 3, partner=subscription.partner, subscription=subscription)
-    park = outbox._park
+    park = claims._park
 
     def late(*args):
         outbox.switch_on(subscription)
         park(*args)
 
-    monkeypatch.setattr(outbox, "_park", late)
+    monkeypatch.setattr(claims, "_park", late)
     deliver_due()
     monkeypatch.undo()
     with freeze() as clock:
@@ -809,7 +813,7 @@ def test_what_a_partner_answers_is_for_staff_only_and_text(admin_client, client,
     for each in elsewhere:
         assert "4711" not in each
     with freeze(attempt.answer_until + timedelta(seconds=1)):
-        assert outbox.expunge() == 1
+        assert outcomes.expunge() == 1
     assert "4711" not in admin_client.get(own).content.decode()
 
 
@@ -817,11 +821,11 @@ def test_what_a_partner_answers_is_for_staff_only_and_text(admin_client, client,
 def test_an_answer_that_was_cut_is_no_refusal(server, subscription):
     """What the partner made of the call may have stood in the rest."""
     [row] = make_rows(server, 1, partner=subscription.partner, expects="success=true")
-    [claimed] = outbox.claim()
+    [claimed] = claims.claim()
     made = CallbackAttempt(callback=claimed, number=1, started_on=timezone.now(), duration_ms=1)
     made.status = 200
     cut = egress.Answer(200, "", body=b"succ", whole=False)
-    assert outbox.settle([outbox.Result(claimed, made, cut)]) == [False]
+    assert outcomes.settle([outcomes.Result(claimed, made, cut)]) == [False]
     row.refresh_from_db()
     assert (row.state, row.reason) == ("pending", "The partner's answer was cut.")
 
@@ -847,14 +851,14 @@ def test_what_was_canceled_meanwhile_is_not_brought_back(server, subscription, m
 @pytest.mark.django_db
 def test_a_suspect_that_is_given_back_stays_one(server):
     [row] = make_rows(server, 1)
-    changes = {"token": uuid4(), "attempts": outbox.ALONE_AFTER}
+    changes = {"token": uuid4(), "attempts": claims.ALONE_AFTER}
     Callback.objects.filter(pk=row.pk).update(**changes)
     for _ in range(2):
-        [claimed] = outbox.claim()
+        [claimed] = claims.claim()
         assert claimed.alone
-        outbox.release([claimed])
+        claims.release([claimed])
         row.refresh_from_db()
-        assert row.attempts == outbox.ALONE_AFTER
+        assert row.attempts == claims.ALONE_AFTER
 
 
 @pytest.mark.django_db

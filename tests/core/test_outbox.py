@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
 
-from affiliations import callbackurl, delivery, outbox, tasks
+from affiliations import callbackurl, claims, delivery, outbox, outcomes, tasks
 from affiliations.exceptions import InvalidTransition
 from affiliations.models import Callback, CallbackAttempt
 from affiliations.testing import callback_server, deliver, freeze
@@ -57,17 +57,17 @@ def test_the_schedule_is_that_of_standard_webhooks_and_ends(server):
     with freeze() as clock:
         callback = make_callback(server)
         started = clock.now
-        for wait in (timedelta(0), *outbox.SCHEDULE):
-            clock.now += wait * (1 - outbox.JITTER) - timedelta(milliseconds=1)
+        for wait in (timedelta(0), *outcomes.SCHEDULE):
+            clock.now += wait * (1 - outcomes.JITTER) - timedelta(milliseconds=1)
             if wait:
                 assert deliver() == (0, 0)
-            clock.now += wait * 2 * outbox.JITTER + timedelta(milliseconds=2)
+            clock.now += wait * 2 * outcomes.JITTER + timedelta(milliseconds=2)
             assert deliver() == (1, 0)
         assert clock.now - started > timedelta(hours=75)
     callback.refresh_from_db()
     assert (callback.state, callback.attempts, callback.due) == ("dead", 10, None)
     assert callback.reason == "The partner answered 500."
-    assert sum(outbox.SCHEDULE, timedelta(0)) == timedelta(hours=75, minutes=35, seconds=5)
+    assert sum(outcomes.SCHEDULE, timedelta(0)) == timedelta(hours=75, minutes=35, seconds=5)
     assert len({call.headers["webhook-id"] for call in server.received}) == 1
     assert len({call.target for call in server.received}) == 1
     assert len(server.received) == 10
@@ -134,10 +134,10 @@ def test_a_post_carries_its_body(server):
 def test_a_claim_is_a_lease(server):
     callback = make_callback(server)
     with freeze() as clock:
-        [mine] = outbox.claim()
-        assert outbox.claim() == []
+        [mine] = claims.claim()
+        assert claims.claim() == []
         clock.tick(seconds=61)
-        [again] = outbox.claim()
+        [again] = claims.claim()
         assert again.attempts == 2
         # The first worker comes back too late: what it says does not count any more.
         assert delivery.deliver(mine) is False
@@ -152,12 +152,12 @@ def test_a_claim_is_a_lease(server):
 def test_attempts_are_counted_before_the_call_so_that_poison_dies_out(server):
     callback = make_callback(server)
     with freeze() as clock:
-        for _ in range(outbox.MAX_ATTEMPTS):
-            assert outbox.claim()  # and the worker dies
+        for _ in range(outcomes.MAX_ATTEMPTS):
+            assert claims.claim()  # and the worker dies
             clock.tick(seconds=61)
         make_unannounced(2, server)
         assert deliver() == (2, 2)
-        assert outbox.claim() == []
+        assert claims.claim() == []
     callback.refresh_from_db()
     assert (callback.state, callback.due) == ("dead", None)
     assert "process" in callback.reason
@@ -175,7 +175,7 @@ def test_no_callback_is_taken_by_two(settings):
     def work():
         start.wait()
         try:
-            while batch := outbox.claim(3):
+            while batch := claims.claim(3):
                 with lock:
                     claimed.extend(callback.pk for callback in batch)
         finally:
@@ -187,7 +187,7 @@ def test_no_callback_is_taken_by_two(settings):
     for thread in threads:
         thread.join()
     # Whoever sees nothing free may stop early; what is left is due still.
-    claimed += [callback.pk for callback in outbox.claim(40)]
+    claimed += [callback.pk for callback in claims.claim(40)]
     assert sorted(claimed) == sorted(Callback.objects.values_list("pk", flat=True))
 
 

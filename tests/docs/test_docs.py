@@ -34,6 +34,7 @@ from affiliations import (
     egress,
     exceptions,
     outbox,
+    outcomes,
     receivers,
     services,
     signals,
@@ -166,6 +167,7 @@ def test_every_public_name_is_in_the_reference():
         testing,
         signals,
         outbox,
+        outcomes,
         delivery,
         egress,
         status,
@@ -237,8 +239,10 @@ def test_the_placeholders_and_the_schedule_are_those_of_the_code():
     assert named == [f"{{{name}}}" for name in callbackurl.PLACEHOLDERS]
     waits = [cells[1].split() for cells in table if cells[0].isdecimal()]
     assert waits[0] == []
-    assert tuple(timedelta(**{unit: int(number)}) for number, unit in waits[1:]) == outbox.SCHEDULE
-    assert sum(outbox.SCHEDULE, timedelta()) // timedelta(minutes=1) == 75 * 60 + 35
+    assert (
+        tuple(timedelta(**{unit: int(number)}) for number, unit in waits[1:]) == outcomes.SCHEDULE
+    )
+    assert sum(outcomes.SCHEDULE, timedelta()) // timedelta(minutes=1) == 75 * 60 + 35
 
 
 def test_every_reason_to_drop_a_visit_is_explained():

@@ -36,7 +36,7 @@ from django.core.management import execute_from_command_line  # noqa: E402
 from django.db import Error, connection, connections, transaction  # noqa: E402
 from django.db.models import F  # noqa: E402
 
-from affiliations import delivery, faults, outbox, querysets, tasks  # noqa: E402
+from affiliations import claims, delivery, faults, outbox, outcomes, querysets, tasks  # noqa: E402
 from affiliations.management.commands import (  # noqa: E402, F401 - so that no child has to
     deliver_callbacks,
     resend_callbacks,
@@ -65,7 +65,7 @@ def work(*, threads: int = 1) -> None:
 
 def attempt_one(*, pk: int) -> None:
     """Deliver one callback, as the command does."""
-    outbox.claim = partial(outbox.claim, ids=[pk])
+    claims.claim = partial(claims.claim, ids=[pk])
     django_admin("deliver_callbacks")
 
 
@@ -228,12 +228,12 @@ def unfenced() -> None:
             CallbackAttempt.objects.using(using).bulk_create(each.attempt for each in results)
         return [True] * len(results)
 
-    outbox._record = record
+    outcomes._record = record
 
 
 def counted_late() -> None:
     """Count attempts when they end, as if that were sure to happen."""
-    claim, settle = outbox._claim, outbox.settle
+    claim, settle = claims._claim, outcomes.settle
 
     def claim_uncounted(*arguments: Any) -> Any:
         taken = claim(*arguments)
@@ -248,7 +248,7 @@ def counted_late() -> None:
             rows.update(attempts=each.callback.attempts)
         return done
 
-    outbox._claim, outbox.settle = claim_uncounted, settle_and_count
+    claims._claim, outcomes.settle = claim_uncounted, settle_and_count
 
 
 def poisoned() -> None:
@@ -265,7 +265,7 @@ def poisoned() -> None:
 
 def in_company() -> None:
     """Claim together with others what its process may have died of, however often."""
-    outbox.ALONE_AFTER = 1000
+    claims.ALONE_AFTER = 1000
 
 
 def copying() -> None:
@@ -299,10 +299,10 @@ BREAKAGES: dict[str, Callable[[], None]] = {
 
 
 def set_clock(lease: float, pause: float, tries: int) -> None:
-    querysets.LEASE = outbox.LEASE = timedelta(seconds=lease)
-    outbox.SCHEDULE = (timedelta(seconds=pause),) * (tries - 1)
-    outbox.MAX_ATTEMPTS = tries
-    outbox.MIN_PAUSE = outbox.MAX_PAUSE = timedelta(seconds=pause)
+    querysets.LEASE = timedelta(seconds=lease)
+    outcomes.SCHEDULE = (timedelta(seconds=pause),) * (tries - 1)
+    outcomes.MAX_ATTEMPTS = tries
+    outcomes.MIN_PAUSE = outcomes.MAX_PAUSE = timedelta(seconds=pause)
 
 
 def be(
@@ -310,7 +310,7 @@ def be(
     *,
     lease: float,
     pause: float,
-    tries: int = outbox.MAX_ATTEMPTS,
+    tries: int = outcomes.MAX_ATTEMPTS,
     point: str = "",
     broken: tuple[str, ...] = (),
     **options: Any,

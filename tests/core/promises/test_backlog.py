@@ -17,7 +17,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from affiliations import outbox
+from affiliations import claims, outbox
 from affiliations.models import Callback, CallbackAttempt, Destination
 from tests.core.factories import make_partner
 from tests.core.test_delivery import url_of_the_test_database
@@ -68,7 +68,7 @@ def analyze():
 def statements(limit=1):
     """Return what a claim asks the database."""
     with CaptureQueriesContext(connection) as asked:
-        taken = outbox.claim(limit)
+        taken = claims.claim(limit)
     assert len(taken) == limit
     return [each["sql"] for each in asked.captured_queries]
 
@@ -159,18 +159,18 @@ import json, random, sys, time
 import django
 django.setup()
 from django.utils import timezone
-from affiliations import egress, outbox
+from affiliations import claims, egress, outbox, outcomes
 from affiliations.models import CallbackAttempt
 
 def claim(pause=0.0):
     time.sleep(random.uniform(0.5, 1.5) * pause)
     started = time.perf_counter()
-    taken = outbox.claim(1)
+    taken = claims.claim(1)
     took = time.perf_counter() - started
     for each in taken:
         facts = {"number": each.attempts, "started_on": timezone.now(), "duration_ms": 1}
         made = CallbackAttempt(callback=each, status=200, **facts)
-        outbox.settle([outbox.Result(each, made, egress.Answer(200, ""))])
+        outcomes.settle([outcomes.Result(each, made, egress.Answer(200, ""))])
     return took if taken else None
 
 for _ in range(20):

@@ -17,7 +17,7 @@ import pytest
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from affiliations import outbox
+from affiliations import claims, outbox, outcomes
 from affiliations.delivery import Courier
 from affiliations.models import Callback, CallbackAttempt, Destination
 from affiliations.testing import deliver, freeze
@@ -99,7 +99,7 @@ def run(couriers):
 def harm(hosts, monkeypatch):
     """Deliver to hosts of which four are bad; return what these did to others or to themselves."""
     # A call that hangs takes a second, and is slow after half of one.
-    monkeypatch.setattr(outbox, "SLOW", timedelta(seconds=0.5))
+    monkeypatch.setattr(outcomes, "SLOW", timedelta(seconds=0.5))
     servers = hosts(8, 2, 2)
     well, hanging, failing = servers["well"], servers["hanging"], servers["failing"]
     bad = [*hanging, *failing]
@@ -114,7 +114,7 @@ def harm(hosts, monkeypatch):
     for each in bad:
         if each.most > CAP:
             found.add("too many at once")
-        if len(each.heard) > outbox.TROUBLE + CAP:
+        if len(each.heard) > outcomes.TROUBLE + CAP:
             found.add("called on and on")
         state = Destination.objects.get(pk=name(each))
         if state.failures < 10 or state.paused_until is None:
@@ -135,17 +135,17 @@ def test_bad_hosts_do_no_harm(hosts, monkeypatch):
 
 def test_teeth_no_cap_and_no_pause(hosts, monkeypatch, settings):
     settings.AFFILIATE_CALLBACKS_PER_HOST = 1000
-    monkeypatch.setattr(outbox, "TROUBLE", 10**6)
+    monkeypatch.setattr(outcomes, "TROUBLE", 10**6)
     assert harm(hosts, monkeypatch) >= {"too many at once", "no pause"}
 
 
 def test_teeth_a_cap_and_no_pause(hosts, monkeypatch):
-    monkeypatch.setattr(outbox, "_watch_hosts", lambda *args: None)
+    monkeypatch.setattr(outcomes, "_watch_hosts", lambda *args: None)
     assert harm(hosts, monkeypatch) >= {"no pause", "called on and on"}
 
 
 def test_teeth_a_pause_that_drops(hosts, monkeypatch):
-    watch = outbox._watch_hosts
+    watch = outcomes._watch_hosts
 
     def drop(results, *args):
         watch(results, *args)
@@ -153,7 +153,7 @@ def test_teeth_a_pause_that_drops(hosts, monkeypatch):
         rows = Callback.objects.filter(host__in=paused.values("host"), state="pending", token=None)
         rows.update(state="dead")
 
-    monkeypatch.setattr(outbox, "_watch_hosts", drop)
+    monkeypatch.setattr(outcomes, "_watch_hosts", drop)
     assert "something was dropped" in harm(hosts, monkeypatch)
 
 
@@ -165,15 +165,15 @@ def test_who_fails_is_asked_by_one_call_now_and_then_and_has_it_all_when_it_reco
     with freeze() as clock:
         deliver()
         # Ten in a row, and no more.
-        assert len(server.heard) == outbox.TROUBLE
+        assert len(server.heard) == outcomes.TROUBLE
         for number in range(1, 13):
             until = here.get().paused_until
-            pauses.append((until - clock.now) / outbox.MIN_PAUSE)
+            pauses.append((until - clock.now) / outcomes.MIN_PAUSE)
             clock.now = until - timedelta(milliseconds=1)
             assert deliver() == (0, 0)
             clock.now = until
             assert deliver() == (1, 0)
-            assert len(server.heard) == outbox.TROUBLE + number
+            assert len(server.heard) == outcomes.TROUBLE + number
         # Between half a minute and five, with jitter, and longer the longer it lasts.
         assert 0.8 <= pauses[0] <= 1.2
         assert 8 <= pauses[-1] <= 12
@@ -190,7 +190,7 @@ def test_who_fails_is_asked_by_one_call_now_and_then_and_has_it_all_when_it_reco
 
 
 def test_a_slow_failure_weighs_more_and_an_answer_is_none(hosts, monkeypatch):
-    monkeypatch.setattr(outbox, "SLOW", timedelta(0))
+    monkeypatch.setattr(outcomes, "SLOW", timedelta(0))
     servers = hosts(0, 0, 2)
     slow, picky = servers["failing"]
     picky.answers = [Says(404)]
@@ -230,7 +230,7 @@ def test_a_backlog_at_one_host_lets_another_have_its_turn():
         )
     turns = []
     for _ in range(10):
-        [taken] = outbox.claim(1)
+        [taken] = claims.claim(1)
         turns.append(taken.host)
         # As if it had been called: there is room at the host again.
         Callback.objects.filter(pk=taken.pk).update(state="delivered", token=None, due=None)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 from django.utils import timezone
 
-from affiliations import callbackurl, outbox
+from affiliations import callbackurl, outbox, outcomes
 from affiliations.models import Callback, Destination
 from tests.core.factories import make_partner
 from tests.core.promises import chaos
@@ -65,9 +65,9 @@ DELIVERIES = [
     # Its last attempt: the next claim finds that it has had all.
     Case(10, "dying", ("500",), 11, answers="500", state="dead", row={"attempts": 9}),
     # Behind the record of the attempt, and before its host is known to do well again.
-    Case(12, "committed", ("200",), 1, failures=outbox.TROUBLE),
+    Case(12, "committed", ("200",), 1, failures=outcomes.TROUBLE),
     # Its host fails once too often.
-    Case(12, "paused", ("500", "200"), 2, answers="500,200", failures=outbox.TROUBLE - 1),
+    Case(12, "paused", ("500", "200"), 2, answers="500,200", failures=outcomes.TROUBLE - 1),
 ]
 
 

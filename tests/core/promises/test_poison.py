@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from affiliations import callbackurl, outbox
+from affiliations import callbackurl, outbox, outcomes
 from affiliations.models import Callback
 from tests.core.factories import make_partner
 from tests.core.promises import chaos
@@ -71,8 +71,8 @@ def survive(crew, receiver, *, others, threads, tries, broken=()):
     ("others", "threads", "tries"),
     [
         (30, 4, 5),
-        pytest.param(1000, 1, outbox.MAX_ATTEMPTS, marks=LONG),
-        pytest.param(1000, 4, outbox.MAX_ATTEMPTS, marks=LONG),
+        pytest.param(1000, 1, outcomes.MAX_ATTEMPTS, marks=LONG),
+        pytest.param(1000, 4, outcomes.MAX_ATTEMPTS, marks=LONG),
     ],
 )
 def test_poison_is_given_up_and_all_others_arrive(crew, receiver, others, threads, tries):

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from django.utils.http import http_date
 
-from affiliations import egress, outbox
+from affiliations import egress, outbox, outcomes
 from affiliations.models import Callback, CallbackAttempt, Destination, Subscription
 from affiliations.testing import deliver, freeze
 from tests.core.factories import make_partner
@@ -120,9 +120,9 @@ def test_ten_attempts_over_three_days_with_jitter(server, number):
     ids=["short", "without a cap", "no jitter", "too much of it", "nine"],
 )
 def test_teeth_another_schedule(server, monkeypatch, name, value, caught):
-    monkeypatch.setattr(outbox, name, value)
+    monkeypatch.setattr(outcomes, name, value)
     if name == "SCHEDULE":
-        monkeypatch.setattr(outbox, "MAX_ATTEMPTS", len(value) + 1)
+        monkeypatch.setattr(outcomes, "MAX_ATTEMPTS", len(value) + 1)
     assert caught in deviations(schedules(server, 3))
 
 
@@ -193,7 +193,7 @@ def test_retry_after_is_honoured_up_to_a_day(server):
     ids=["ignored", "without a cap", "with too low a cap"],
 )
 def test_teeth_retry_after(server, monkeypatch, name, broken):
-    monkeypatch.setattr(outbox, name, broken)
+    monkeypatch.setattr(outcomes, name, broken)
     assert not_as_asked(server)
 
 
@@ -300,9 +300,9 @@ def test_an_answer_without_what_is_expected_is_a_refusal(server, subscription, b
         clock.tick(days=30)
         assert deliver() == (0, 0)
     callback.refresh_from_db()
-    said = outbox.kept_of(body) or "nothing"
+    said = outcomes.kept_of(body) or "nothing"
     assert (callback.state, callback.due) == ("refused", None)
-    assert callback.reason == f"{outbox.REFUSED} It said: {said}"
+    assert callback.reason == f"{outcomes.REFUSED} It said: {said}"
     subscription.refresh_from_db()
     assert (subscription.failures, subscription.off_since) == (0, None)
 
@@ -482,5 +482,5 @@ def test_a_subscription_is_not_switched_off_for_less(server, subscription, momen
     ids=["on a bare count", "on time alone"],
 )
 def test_teeth_switched_off_for_less(server, subscription, monkeypatch, name, value, moments):
-    monkeypatch.setattr(outbox, name, value)
+    monkeypatch.setattr(outcomes, name, value)
     assert off_after(server, subscription, moments) is not None
