@@ -111,19 +111,19 @@ def deliver_due(
     covers many calls lapses under the last of them.
     """
     attempted = delivered = 0
-    wanted = None if ids is None else set(ids)
+    claimer = claims.Claimer(ids)
     end = float("inf") if within is None else time.monotonic() + within
     while limit is None or attempted < limit:
         timeout = min(egress.TIMEOUT, end - time.monotonic())
         if timeout < ENOUGH:
             break
-        claimed = claims.claim(1, ids=wanted)
+        claimed = claimer.claim()
         if not claimed:
             break
         attempted += 1
         delivered += deliver(claimed[0], timeout=timeout)
-        if wanted is not None:
-            wanted.discard(claimed[0].pk)
+        if claimer.ids is not None:
+            claimer.ids.discard(claimed[0].pk)
     return Tally(attempted, delivered)
 
 
@@ -150,6 +150,7 @@ class Courier:
         self.report = report
         self.attempted = self.delivered = 0
         self._stopping = False
+        self._claimer = claims.Claimer()
         #: Seconds that a call takes, lately.
         self._pace = 0.0
         self._under_way: dict[int, Callback] = {}
@@ -268,7 +269,7 @@ class Courier:
             return False
         if self._stopping or free <= 0 or (free < self.threads // 4 and not self._todo.empty()):
             return False
-        claimed = claims.claim(min(free, self.batch))
+        claimed = self._claimer.claim(min(free, self.batch))
         for callback in claimed:
             self._under_way[callback.pk] = callback
             if callback.alone:

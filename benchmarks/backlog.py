@@ -16,7 +16,7 @@ from statistics import quantiles
 from django.db import connection
 from django.utils import timezone
 
-from affiliations import outbox
+from affiliations import claims, outbox
 from affiliations.models import Callback, Destination, Partner
 
 from .runner import Fact, Race, progress, spread
@@ -87,7 +87,7 @@ def grow(partner: Partner, hosts: list[str], size: int) -> None:
             cursor.execute("ANALYZE")
 
 
-def claim_side_by_side(claims: int, limit: int = 1) -> list[float]:
+def claim_side_by_side(number: int, limit: int = 1) -> list[float]:
     """Return the milliseconds that each claim took; every one found something."""
     taken: list[float] = []
     empty: list[int] = []
@@ -95,11 +95,12 @@ def claim_side_by_side(claims: int, limit: int = 1) -> list[float]:
 
     def work() -> None:
         try:
-            claims.claim(limit)
+            claimer = claims.Claimer()
+            claimer.claim(limit)
             start.wait(60)
-            for _ in range(claims):
+            for _ in range(number):
                 begun = time.perf_counter()
-                found = claims.claim(limit)
+                found = claimer.claim(limit)
                 taken.append((time.perf_counter() - begun) * 1000)
                 if not found:
                     empty.append(1)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -336,7 +337,7 @@ def failing(function, errors):
 
 @in_threads
 @pytest.mark.parametrize(
-    ("module", "name"), [(outbox, "adopt"), (claims, "claim"), (outcomes, "settle")]
+    ("module", "name"), [(outbox, "adopt"), (claims.Claimer, "claim"), (outcomes, "settle")]
 )
 def test_an_error_of_the_database_ends_no_loop_and_makes_no_call_twice(
     server, monkeypatch, module, name
@@ -353,7 +354,9 @@ def test_an_error_of_the_database_ends_no_loop_and_makes_no_call_twice(
 
 @in_threads
 def test_without_a_loop_it_is_told_to_whoever_called(monkeypatch):
-    monkeypatch.setattr(claims, "claim", failing(claims.claim, [OperationalError("gone")]))
+    monkeypatch.setattr(
+        claims.Claimer, "claim", failing(claims.Claimer.claim, [OperationalError("gone")])
+    )
     with pytest.raises(OperationalError, match="gone"):
         Courier(2).run()
 
@@ -411,7 +414,7 @@ def test_none_begins_when_the_time_is_over(server, monkeypatch):
     assert Callback.objects.filter(attempts=0).count() == 5
     given = []
     now = iter([0.0, 0.0, 12.0, 17.5, 20.0, 99.0])
-    monkeypatch.setattr(delivery.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: next(now)))
     monkeypatch.setattr(
         delivery, "deliver", lambda callback, *, timeout: bool(given.append(timeout))
     )
@@ -554,7 +557,7 @@ def test_only_what_waits_or_is_parked_is_canceled(state):
 @pytest.mark.django_db
 def test_what_is_canceled_under_way_stays_so(server):
     [row] = make_rows(server, 1)
-    [claimed] = claims.claim()
+    [claimed] = claims.Claimer().claim()
     outbox.cancel(row, reason="a mistake")
     assert delivery.deliver(claimed) is False
     row.refresh_from_db()
@@ -565,7 +568,7 @@ def test_what_is_canceled_under_way_stays_so(server):
 @pytest.mark.django_db
 def test_a_claim_is_given_back_as_if_it_had_not_been_made(server):
     make_rows(server, 3)
-    mine = claims.claim(3)
+    mine = claims.Claimer().claim(3)
     canceled, lapsed, released = mine
     outbox.cancel(canceled, reason="")
     Callback.objects.filter(pk=lapsed.pk).update(token=uuid4(), attempts=2)
@@ -821,7 +824,7 @@ def test_what_a_partner_answers_is_for_staff_only_and_text(admin_client, client,
 def test_an_answer_that_was_cut_is_no_refusal(server, subscription):
     """What the partner made of the call may have stood in the rest."""
     [row] = make_rows(server, 1, partner=subscription.partner, expects="success=true")
-    [claimed] = claims.claim()
+    [claimed] = claims.Claimer().claim()
     made = CallbackAttempt(callback=claimed, number=1, started_on=timezone.now(), duration_ms=1)
     made.status = 200
     cut = egress.Answer(200, "", body=b"succ", whole=False)
@@ -854,7 +857,7 @@ def test_a_suspect_that_is_given_back_stays_one(server):
     changes = {"token": uuid4(), "attempts": claims.ALONE_AFTER}
     Callback.objects.filter(pk=row.pk).update(**changes)
     for _ in range(2):
-        [claimed] = claims.claim()
+        [claimed] = claims.Claimer().claim()
         assert claimed.alone
         claims.release([claimed])
         row.refresh_from_db()

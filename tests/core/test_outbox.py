@@ -134,10 +134,10 @@ def test_a_post_carries_its_body(server):
 def test_a_claim_is_a_lease(server):
     callback = make_callback(server)
     with freeze() as clock:
-        [mine] = claims.claim()
-        assert claims.claim() == []
+        [mine] = claims.Claimer().claim()
+        assert claims.Claimer().claim() == []
         clock.tick(seconds=61)
-        [again] = claims.claim()
+        [again] = claims.Claimer().claim()
         assert again.attempts == 2
         # The first worker comes back too late: what it says does not count any more.
         assert delivery.deliver(mine) is False
@@ -153,11 +153,11 @@ def test_attempts_are_counted_before_the_call_so_that_poison_dies_out(server):
     callback = make_callback(server)
     with freeze() as clock:
         for _ in range(outcomes.MAX_ATTEMPTS):
-            assert claims.claim()  # and the worker dies
+            assert claims.Claimer().claim()  # and the worker dies
             clock.tick(seconds=61)
         make_unannounced(2, server)
         assert deliver() == (2, 2)
-        assert claims.claim() == []
+        assert claims.Claimer().claim() == []
     callback.refresh_from_db()
     assert (callback.state, callback.due) == ("dead", None)
     assert "process" in callback.reason
@@ -175,7 +175,7 @@ def test_no_callback_is_taken_by_two(settings):
     def work():
         start.wait()
         try:
-            while batch := claims.claim(3):
+            while batch := claims.Claimer().claim(3):
                 with lock:
                     claimed.extend(callback.pk for callback in batch)
         finally:
@@ -187,7 +187,7 @@ def test_no_callback_is_taken_by_two(settings):
     for thread in threads:
         thread.join()
     # Whoever sees nothing free may stop early; what is left is due still.
-    claimed += [callback.pk for callback in claims.claim(40)]
+    claimed += [callback.pk for callback in claims.Claimer().claim(40)]
     assert sorted(claimed) == sorted(Callback.objects.values_list("pk", flat=True))
 
 

@@ -477,7 +477,7 @@ def test_waiting_callbacks_are_canceled_and_settled():
     assert canceled.settled_on is not None
     assert canceled.due is canceled.token is None
     assert {each.reason for each in callbacks} == {"erased"}
-    assert not claims.claim()
+    assert not claims.Claimer().claim()
 
 
 @pytest.mark.django_db
@@ -496,7 +496,7 @@ def test_a_worker_that_is_under_way_writes_nothing_back():
     [subject, *_] = seed(1)
     Callback.objects.filter(state="pending").update(url="http://127.0.0.1:9/x")
     outbox.adopt()
-    [claimed] = claims.claim()
+    [claimed] = claims.Claimer().claim()
     forget_user(User.objects.get(pk=subject.pk))
     assert not delivery.deliver(claimed)
     assert scan([subject]).hits == {}

@@ -65,7 +65,7 @@ def work(*, threads: int = 1) -> None:
 
 def attempt_one(*, pk: int) -> None:
     """Deliver one callback, as the command does."""
-    claims.claim = partial(claims.claim, ids=[pk])
+    claims.Claimer = partial(claims.Claimer, ids=[pk])
     django_admin("deliver_callbacks")
 
 
@@ -233,13 +233,13 @@ def unfenced() -> None:
 
 def counted_late() -> None:
     """Count attempts when they end, as if that were sure to happen."""
-    claim, settle = claims._claim, outcomes.settle
+    take, settle = claims._take, outcomes.settle
 
-    def claim_uncounted(*arguments: Any) -> Any:
-        taken = claim(*arguments)
-        rows = Callback.objects.filter(pk__in=[each.pk for each in taken or ()])
+    def take_uncounted(*arguments: Any) -> Any:
+        found = take(*arguments)
+        rows = Callback.objects.filter(pk__in=[each.pk for each in found.taken])
         rows.update(attempts=F("attempts") - 1)
-        return taken
+        return found
 
     def settle_and_count(results: Any) -> list[bool]:
         done = settle(results)
@@ -248,7 +248,7 @@ def counted_late() -> None:
             rows.update(attempts=each.callback.attempts)
         return done
 
-    claims._claim, outcomes.settle = claim_uncounted, settle_and_count
+    claims._take, outcomes.settle = take_uncounted, settle_and_count
 
 
 def poisoned() -> None:

@@ -230,7 +230,7 @@ def test_a_backlog_at_one_host_lets_another_have_its_turn():
         )
     turns = []
     for _ in range(10):
-        [taken] = claims.claim(1)
+        [taken] = claims.Claimer().claim()
         turns.append(taken.host)
         # As if it had been called: there is room at the host again.
         Callback.objects.filter(pk=taken.pk).update(state="delivered", token=None, due=None)
