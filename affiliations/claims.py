@@ -161,8 +161,7 @@ def _take(
         found = _next_ones(locked, ids, limit, now, using) if locked else []
         picked = [each.pk for each in found if each.off_since is None]
         off = {each.subscription for each in found if each.off_since is not None}
-        if off:
-            _park(off, now, using)
+        parked = _park(off, now, using) if off else 0
         if picked:
             with connection.cursor() as cursor:
                 cursor.execute(
@@ -171,7 +170,7 @@ def _take(
                 )
     looked_at = [each.host for each in locked]
     if not picked:
-        return _Found(looked_at, moved=bool(off))
+        return _Found(looked_at, moved=bool(parked))
     taken = _read(picked, token, using)
     failing = {each.host for each in locked if each.failures or each.paused_until}
     for callback in taken:
@@ -312,13 +311,13 @@ def _first_ones(
         return [_Next(*row) for row in cursor.fetchall()]
 
 
-def _park(subscriptions: Collection[int], now: datetime, using: str) -> None:
+def _park(subscriptions: Collection[int], now: datetime, using: str) -> int:
     # Kept as they are until the commit: whoever switches one on finds all that was parked for it.
     off = Subscription.objects.using(using).filter(pk__in=subscriptions).exclude(off_since=None)
-    still_off = list(off.select_for_update().values_list("pk", flat=True))
+    still_off = list(off.lock_free().values_list("pk", flat=True))
     due = Callback.objects.using(using).due(now).filter(subscription__in=still_off)
     some = list(due.order_by().values_list("pk", flat=True)[: outbox.BATCH])
-    due.filter(pk__in=some).update(state=Callback.State.PARKED, due=None, token=None)
+    return due.filter(pk__in=some).update(state=Callback.State.PARKED, due=None, token=None)
 
 
 def _read(picked: Sequence[int], token: uuid.UUID, using: str) -> list[Callback]:

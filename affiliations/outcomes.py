@@ -55,6 +55,8 @@ MAX_PAUSE = timedelta(minutes=5)
 #: A subscription is switched off when all its attempts have failed for this long, and so many.
 OFF_AFTER = timedelta(days=5)
 OFF_FAILURES = 20
+#: The status that says that nobody will ever answer at an address again.
+GONE = 410
 REFUSED = "The partner took the call, and refused it."
 #: How long staff can read what a partner answered.
 ANSWERS_KEPT = timedelta(days=30)
@@ -130,7 +132,7 @@ def _outcome(result: Result, now: datetime) -> dict[str, Any]:
             return settled | {"state": Callback.State.REFUSED, "reason": reason[:MAX_REASON]}
         return settled | {"state": Callback.State.DELIVERED, "reason": ""}
     reason = attempt.error or f"The partner answered {attempt.status}."
-    if answer.refused or attempt.status == 410:
+    if answer.refused or attempt.status == GONE:
         return settled | {"state": Callback.State.DEAD, "reason": reason[:MAX_REASON]}
     least = timedelta(0)
     if attempt.status is not None:
@@ -181,16 +183,20 @@ def _record(results: Sequence[Result], changes: list[dict[str, Any]], using: str
     together = {each.callback.pk for each, _ in delivered} if len(delivered) > 1 else set()
     with transaction.atomic(using=using):
         if together:
-            ours = rows.claimed(each.callback for each, _ in delivered)
-            if ours.update(**delivered[0][1]) < len(together):
+            theirs = rows.claimed(each.callback for each, _ in delivered)
+            if theirs.update(**delivered[0][1]) < len(together):
                 raise _NotAllOurs
         kept = [
             each.callback.pk in together or bool(rows.claimed([each.callback]).update(**change))
             for each, change in both
         ]
-        CallbackAttempt.objects.using(using).bulk_create(
-            each.attempt for each, ours in zip(results, kept, strict=True) if ours
-        )
+        ours = [each for each, it_is in zip(results, kept, strict=True) if it_is]
+        CallbackAttempt.objects.using(using).bulk_create(each.attempt for each in ours)
+        for callback, attempt, _ in ours:
+            # Here, as nobody would find out later that it should have been.
+            if attempt.status == GONE and callback.subscription:
+                reason = "The partner answered 410: this address is gone."
+                outbox.switch_off(callback.subscription, reason=reason)
         if faults.POINT:
             faults.reach("recorded")
     return kept
@@ -233,28 +239,30 @@ def _watch_hosts(results: Iterable[Result], now: datetime, using: str) -> None:
 
 
 def _watch_subscriptions(results: Iterable[Result], now: datetime, using: str) -> None:
-    """Count a subscription's failures in a row, and switch it off where it has no use any more."""
+    """Count each subscription's failures in a row, and switch off those that fail for too long."""
+    told: dict[int, list[bool]] = {}
     for callback, attempt, answer in results:
         subscription = callback.subscription
-        if subscription is None or answer.refused:
-            continue
-        here = Subscription.objects.using(using).filter(pk=subscription.pk)
-        if attempt.status is not None and 200 <= attempt.status < 300:
-            if subscription.failures:
-                here.update(failures=0, failing_since=None)
-        elif attempt.status == 410:
-            outbox.switch_off(
-                subscription, reason="The partner answered 410: this address is gone."
-            )
-        else:
-            here.update(failures=F("failures") + 1, failing_since=Coalesce("failing_since", now))
-            first = subscription.failing_since
-            if first is not None and now - first >= OFF_AFTER:
-                for_long = here.filter(failures__gte=OFF_FAILURES, off_since=None)
-                for_long.update(
-                    off_since=now,
-                    off_reason=f"Every attempt has failed for {OFF_AFTER.days} days.",
-                )
+        # What was delivered changes nothing where none had failed; 410 is settled with its outcome.
+        if subscription and not answer.refused and attempt.status != GONE:
+            succeeded = attempt.status is not None and 200 <= attempt.status < 300
+            if not succeeded or subscription.failures:
+                told.setdefault(subscription.pk, []).append(succeeded)
+    if not told:
+        return
+    rows = Subscription.objects.using(using).filter(pk__in=told)
+    with transaction.atomic(using=using):
+        # One failure more or less is of no consequence.
+        for subscription in rows.lock_free().order_by("pk"):
+            failures, since = subscription.failures, subscription.failing_since
+            for succeeded in told[subscription.pk]:
+                failures, since = (0, None) if succeeded else (failures + 1, since or now)
+            changes: dict[str, Any] = {"failures": failures, "failing_since": since}
+            for_long = since is not None and now - since >= OFF_AFTER
+            if for_long and failures >= OFF_FAILURES and subscription.off_since is None:
+                reason = f"Every attempt has failed for {OFF_AFTER.days} days."
+                changes |= {"off_since": now, "off_reason": reason}
+            rows.filter(pk=subscription.pk).update(**changes)
 
 
 def expunge(now: datetime | None = None) -> int:

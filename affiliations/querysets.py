@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from django.db import models
+from django.db import connections, models
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from .conf import settings
 
 if TYPE_CHECKING:
-    from .models import Callback, Conversion, Partner, Visitor  # noqa: F401
+    from .models import Callback, Conversion, Partner, Subscription, Visitor  # noqa: F401
 
 #: How long a claimed callback is whoever's who claimed it: longer than a call can take and wait for
 #: its thread, so that a lease lapses only under a worker that is gone.
@@ -73,6 +73,22 @@ class ConversionQuerySet(models.QuerySet["Conversion"]):
     def for_partner(self, partner: Partner) -> Self:
         """Keep those in which `partner` has a share."""
         return self.filter(shares__visitor__partner=partner).distinct()
+
+
+class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    """Subscriptions."""
+
+    def lock_free(self) -> Self:
+        """Lock them until the commit, but for those that somebody holds.
+
+        Those are not waited for, which could outlast leases: on MariaDB whoever has written a
+        callback holds its subscription to the end of the site's transaction.
+        """
+        features: Any = connections[self.db].features
+        return self.select_for_update(
+            skip_locked=features.has_select_for_update_skip_locked,
+            no_key=features.has_select_for_no_key_update,
+        )
 
 
 class CallbackQuerySet(models.QuerySet["Callback"]):

@@ -17,7 +17,7 @@ from django.views.decorators.debug import sensitive_variables
 from .. import callbackurl, egress, signing
 from ..conf import settings
 from ..exceptions import InvalidCallbackURL, InvalidTransition, RefusedDestination
-from ..querysets import PartnerQuerySet
+from ..querysets import PartnerQuerySet, SubscriptionQuerySet
 
 UID_LENGTH = 8
 UID_ATTEMPTS = 10
@@ -241,6 +241,8 @@ class Subscription(models.Model):
     )
     failures = models.PositiveIntegerField(_("failures in a row"), default=0, editable=False)
     failing_since = models.DateTimeField(_("failing since"), null=True, blank=True, editable=False)
+
+    objects = SubscriptionQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("subscription")

@@ -660,6 +660,70 @@ def test_a_second_reason_does_not_replace_the_first(subscription):
 
 
 @pytest.mark.django_db
+def test_a_410_is_recorded_with_what_follows_of_it_or_not_at_all(server, subscription, monkeypatch):
+    server.answers = [Says(410)]
+    [row] = make_rows(server, 1, partner=subscription.partner, subscription=subscription)
+    monkeypatch.setattr(
+        outbox, "switch_off", failing(outbox.switch_off, [OperationalError("gone")])
+    )
+    with freeze() as clock:
+        with pytest.raises(OperationalError, match="gone"):
+            deliver_due()
+        row.refresh_from_db()
+        assert (row.state, row.attempt_log.count()) == ("pending", 0)
+        clock.tick(minutes=2)
+        assert deliver_due() == (1, 0)
+    row.refresh_from_db()
+    subscription.refresh_from_db()
+    assert row.state == "dead"
+    assert "410" in subscription.off_reason
+
+
+@contextmanager
+def an_open_transaction_that_wrote_a_callback(subscription):
+    """Have the site busy with something, after it has written a callback."""
+    wrote, over = threading.Event(), threading.Event()
+
+    def order():
+        try:
+            with transaction.atomic():
+                fields = {"partner": subscription.partner, "url": subscription.callback_url}
+                Callback.objects.create(**fields, subscription=subscription, state="canceled")
+                wrote.set()
+                over.wait(PATIENCE)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=order)
+    thread.start()
+    try:
+        assert wrote.wait(PATIENCE)
+        yield
+        assert thread.is_alive()
+    finally:
+        over.set()
+        thread.join()
+
+
+@in_threads
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="only one writes at a time there")
+@pytest.mark.parametrize("off", [False, True])
+def test_no_transaction_of_the_site_is_waited_for(server, subscription, off):
+    server.answers = [Says(500)]
+    make_rows(server, 1, partner=subscription.partner, subscription=subscription)
+    make_rows(server, 1)
+    if off:
+        outbox.switch_off(subscription, reason="gone")
+    with an_open_transaction_that_wrote_a_callback(subscription):
+        meanwhile = deliver_due().attempted
+    # What is switched off cannot be parked meanwhile on MariaDB, and is in the other's way.
+    assert off or meanwhile == 2
+    assert meanwhile + deliver_due().attempted == (1 if off else 2)
+    parked = Callback.objects.filter(state="parked").count()
+    assert parked == (1 if off else 0)
+
+
+@pytest.mark.django_db
 def test_nothing_is_parked_for_ever_when_it_is_switched_on_meanwhile(
     server, subscription, monkeypatch
 ):
