@@ -14,7 +14,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
-from django.db import InterfaceError, OperationalError, connections, router
+from django.db import Error, InterfaceError, OperationalError, connections, router
+from django.db.models import F
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
@@ -39,6 +40,8 @@ TEND_EVERY = 60.0
 AHEAD = 0.2
 #: Seconds to wait for a database that is gone, and at most.
 RECONNECT, MAX_RECONNECT = 0.2, 5.0
+#: What is recorded in the place of words that the database does not take.
+UNSTORABLE = "(words that cannot be stored)"
 
 
 @sensitive_variables()
@@ -88,7 +91,39 @@ def deliver(callback: Callback, *, timeout: float = egress.TIMEOUT) -> bool:
 
     Never call it inside a transaction: the call may take seconds, up to `timeout`.
     """
-    return outcomes.settle([attempt(callback, timeout=timeout)])[0]
+    return _settle_alone(attempt(callback, timeout=timeout))
+
+
+def _settle_alone(result: Result) -> bool:
+    """Record what came of one attempt, if need be without the partner's words.
+
+    Tell whether the callback was delivered by it. Where the database takes it in no form, that is
+    logged, and the callback falls due again when its lease is over. Raises an error of the
+    database only where that takes nothing else either.
+    """
+    try:
+        return outcomes.settle([result])[0]
+    except Error:
+        _see_that_it_can_be_written(result.callback)
+    if result.attempt.answer:
+        result.attempt.answer = UNSTORABLE
+    try:
+        return outcomes.settle([result])[0]
+    except Error as error:
+        _see_that_it_can_be_written(result.callback)
+        # Its kind only: what it says may show what was to be stored.
+        logger.error(
+            "Callback %s was attempted, and the database does not take what came of it: %s",
+            result.callback,
+            type(error).__name__,
+        )
+        return False
+
+
+def _see_that_it_can_be_written(callback: Callback) -> None:
+    """Raise an error of the database where that does not even take what changes nothing."""
+    rows = Callback.objects.using(router.db_for_write(Callback))
+    rows.filter(pk=callback.pk).update(attempts=F("attempts"))
 
 
 class Tally(NamedTuple):
@@ -281,13 +316,22 @@ class Courier:
     def _settle(self) -> None:
         for event in _drained(self._events):
             self._take(event)
-        if self._unsettled:
-            done = outcomes.settle(self._unsettled)
-            for each in self._unsettled:
-                self._under_way.pop(each.callback.pk, None)
-            self.attempted += len(done)
-            self.delivered += sum(done)
-            self._unsettled = []
+        if not self._unsettled:
+            return
+        try:
+            self._let_go(outcomes.settle(self._unsettled))
+        except Error:
+            # One that the database does not take must not keep the others from it.
+            while self._unsettled:
+                self._let_go([_settle_alone(self._unsettled[0])])
+
+    def _let_go(self, done: list[bool]) -> None:
+        """Count the first of the results, which are settled, and have them in hand no more."""
+        for each in self._unsettled[: len(done)]:
+            self._under_way.pop(each.callback.pk, None)
+        del self._unsettled[: len(done)]
+        self.attempted += len(done)
+        self.delivered += sum(done)
 
     def _take(self, event: Result | None) -> None:
         if event is not None:

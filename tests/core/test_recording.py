@@ -1,0 +1,145 @@
+"""What the courier does with answers that the database does not take, or not just then."""
+
+import logging
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from affiliations import delivery, outcomes
+from affiliations.delivery import Courier, deliver_due
+from affiliations.models import Callback, CallbackAttempt
+from tests.core.receivers.scripted import Says, scripted
+from tests.core.test_delivery import delivered, looping, make_rows, wait_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WORDS = "fine, 4711 \N{GRINNING FACE}"
+
+
+@pytest.fixture
+def server():
+    with scripted() as server:
+        yield server
+
+
+def sql(*statements):
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+@contextmanager
+def refusing(condition):
+    """Have the database take no attempt for which an SQL condition holds."""
+    table = CallbackAttempt._meta.db_table
+    if connection.vendor == "sqlite":
+        made = (
+            f"CREATE TRIGGER poison BEFORE INSERT ON {table}"
+            f" WHEN {condition.format('NEW.')} BEGIN SELECT RAISE(ABORT, 'poison'); END"
+        )
+        undone = "DROP TRIGGER poison"
+    else:
+        made = f"ALTER TABLE {table} ADD CONSTRAINT poison CHECK (NOT ({condition.format('')}))"
+        undone = f"ALTER TABLE {table} DROP CONSTRAINT poison"
+    sql(made)
+    try:
+        yield
+    finally:
+        sql(undone)
+
+
+@contextmanager
+def without_these_words():
+    """Have the database take no emoji: one in three bytes on MariaDB, where that is common."""
+    if connection.vendor != "mysql":
+        with refusing("{}answer LIKE '%\N{GRINNING FACE}%'"):
+            yield
+        return
+    tables = [each._meta.db_table for each in (Callback, CallbackAttempt)]
+    sql(*(f"ALTER TABLE {each} CONVERT TO CHARACTER SET utf8mb3" for each in tables))
+    try:
+        yield
+    finally:
+        sql(
+            *(
+                f"ALTER TABLE {each} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
+                for each in tables
+            )
+        )
+
+
+# Answers that it never takes
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_words_that_cannot_be_stored_cost_only_themselves(server, caplog, threads):
+    server.answers = [Says(200, {}, b"fine"), Says(200, {}, WORDS.encode()), Says(200)]
+    make_rows(server, 6)
+    courier = Courier(threads)
+    with without_these_words(), looping(courier):
+        wait_for(lambda: delivered() == 6)
+    assert courier.tally == (6, 6)
+    assert len(server.heard) == 6
+    said = CallbackAttempt.objects.values_list("answer", flat=True)
+    assert sorted(said) == ["", "", "", "", delivery.UNSTORABLE, "fine"]
+    assert "4711" not in caplog.text
+
+
+def test_what_was_meant_by_them_counts(server):
+    server.answers = [Says(200, {}, WORDS.encode())]
+    taken, refused = make_rows(server, 2)
+    Callback.objects.filter(pk=taken.pk).update(expects="4711")
+    Callback.objects.filter(pk=refused.pk).update(expects="success")
+    with without_these_words():
+        assert Courier(2).run() == (2, 1)
+    for each in (taken, refused):
+        each.refresh_from_db()
+    assert (taken.state, taken.reason) == ("delivered", "")
+    assert refused.state == "refused"
+    assert refused.reason.endswith(delivery.UNSTORABLE)
+
+
+def test_one_after_the_other_they_cost_no_more(server):
+    server.answers = [Says(200, {}, WORDS.encode())]
+    make_rows(server, 2)
+    with without_these_words():
+        assert deliver_due() == (2, 2)
+    assert len(server.heard) == 2
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_row_that_cannot_be_recorded_keeps_no_other_and_no_courier(server, caplog, threads):
+    server.answers = [Says(200, {}, b"fine, 4711")]
+    poison, *_ = make_rows(server, 6)
+    courier = Courier(threads)
+    with refusing(f"{{}}callback_id = {poison.pk}"), looping(courier):
+        wait_for(lambda: delivered() == 5)
+        wait_for(lambda: not courier._under_way)
+        # It has room for others again.
+        make_rows(server, 1)
+        wait_for(lambda: delivered() == 6)
+    assert courier.tally == (7, 6)
+    assert len(server.heard) == 7
+    poison.refresh_from_db()
+    # It falls due again when its lease is over, and the attempt counts.
+    assert (poison.state, poison.attempts) == ("pending", 1)
+    assert poison.due > timezone.now()
+    [record] = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert poison.webhook_id in record.getMessage()
+    assert "4711" not in caplog.text
+
+
+def test_one_that_never_can_be_dies_out(server, caplog):
+    [poison] = make_rows(server, 1)
+    with refusing(f"{{}}callback_id = {poison.pk}"):
+        for _ in range(outcomes.MAX_ATTEMPTS):
+            assert deliver_due() == (1, 0)
+            # As when the lease is over, and whoever had it is not suspected of dying of it.
+            Callback.objects.update(due=timezone.now(), token=uuid4())
+        assert deliver_due() == (0, 0)
+    poison.refresh_from_db()
+    assert (poison.state, len(server.heard)) == ("dead", outcomes.MAX_ATTEMPTS)
+    assert poison.webhook_id in caplog.text
