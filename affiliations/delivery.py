@@ -40,6 +40,8 @@ TEND_EVERY = 60.0
 AHEAD = 0.2
 #: Seconds to wait for a database that is gone, and at most.
 RECONNECT, MAX_RECONNECT = 0.2, 5.0
+#: Seconds to wait for it in all, where it is time to end.
+PATIENCE = 10.0
 #: What is recorded in the place of words that the database does not take.
 UNSTORABLE = "(words that cannot be stored)"
 
@@ -188,6 +190,7 @@ class Courier:
         self._claimer = claims.Claimer()
         #: Seconds that a call takes, lately.
         self._pace = 0.0
+        self._tended = float("-inf")
         self._under_way: dict[int, Callback] = {}
         self._suspect: Callback | None = None
         self._unbegun: list[Callback] = []
@@ -220,7 +223,11 @@ class Courier:
         self._events.put(None)
 
     def run(self, *, loop: bool = False) -> Tally:
-        """Deliver what is due, or with `loop` go on until `stop`; return what was done."""
+        """Deliver what is due, or with `loop` go on until `stop`; return what was done.
+
+        Raises an error of the database where that is gone. With `loop` it is waited for, and after
+        `stop` for 10 seconds.
+        """
         using = router.db_for_write(Callback)
         workers = [
             threading.Thread(target=self._work, name=f"affiliations-{number}", daemon=True)
@@ -261,27 +268,25 @@ class Courier:
                 self._events.put(result)
 
     def _deliver(self, using: str, listener: wakeup.Listener | None, *, loop: bool) -> None:
-        look, reconnect, tended = FIRST_LOOK, RECONNECT, float("-inf")
+        look, reconnect, give_up = FIRST_LOOK, RECONNECT, float("inf")
         while True:
             try:
-                if self._stopping:
-                    self._give_back()
-                self._settle()
-                if time.monotonic() - tended >= TEND_EVERY:
-                    tended = time.monotonic()
-                    outbox.adopt()
-                    outcomes.expunge()
-                busy = self._claim()
+                busy = self._go_round()
             except (InterfaceError, OperationalError) as error:
                 if not loop or connections[using].in_atomic_block:
+                    raise
+                if self._stopping:
+                    give_up = min(give_up, time.monotonic() + PATIENCE)
+                if time.monotonic() >= give_up:
+                    self._own_up()
                     raise
                 # Whatever was claimed falls due again by itself; what has an answer keeps it.
                 logger.warning("The database is gone, trying again: %s", error)
                 connections[using].close()
-                time.sleep(reconnect)
+                time.sleep(min(reconnect, max(give_up - time.monotonic(), 0)))
                 reconnect = min(reconnect * 2, MAX_RECONNECT)
                 continue
-            reconnect = RECONNECT
+            reconnect, give_up = RECONNECT, float("inf")
             self.report(self.tally)
             if busy:
                 look = FIRST_LOOK
@@ -290,6 +295,26 @@ class Courier:
                 return
             self._wait(look if not (listener and listener.listening) else LAST_LOOK)
             look = FIRST_LOOK if self._under_way else min(look * 2, LAST_LOOK)
+
+    def _go_round(self) -> bool:
+        """Do what there is to do at the database; tell whether there may be more at once."""
+        if self._stopping:
+            self._give_back()
+        self._settle()
+        if time.monotonic() - self._tended >= TEND_EVERY:
+            self._tended = time.monotonic()
+            outbox.adopt()
+            outcomes.expunge()
+        return self._claim()
+
+    def _own_up(self) -> None:
+        """Log of which calls nobody will know that they were made."""
+        self._take_all()
+        if self._unsettled:
+            logger.error(
+                "The database is gone for too long. Attempted, and not recorded: %s",
+                ", ".join(str(each.callback) for each in self._unsettled),
+            )
 
     def _claim(self) -> bool:
         """Hand out what is due; tell whether there may be more that could be handed out at once."""
@@ -314,8 +339,7 @@ class Courier:
         return bool(claimed)
 
     def _settle(self) -> None:
-        for event in _drained(self._events):
-            self._take(event)
+        self._take_all()
         if not self._unsettled:
             return
         try:
@@ -332,6 +356,10 @@ class Courier:
         del self._unsettled[: len(done)]
         self.attempted += len(done)
         self.delivered += sum(done)
+
+    def _take_all(self) -> None:
+        for event in _drained(self._events):
+            self._take(event)
 
     def _take(self, event: Result | None) -> None:
         if event is not None:

@@ -1,18 +1,27 @@
 """What the courier does with answers that the database does not take, or not just then."""
 
 import logging
+import signal
 from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from affiliations import delivery, outcomes
 from affiliations.delivery import Courier, deliver_due
 from affiliations.models import Callback, CallbackAttempt
 from tests.core.receivers.scripted import Says, scripted
-from tests.core.test_delivery import delivered, looping, make_rows, wait_for
+from tests.core.test_delivery import (
+    PATIENCE,
+    delivered,
+    looping,
+    make_rows,
+    on_postgres,
+    wait_for,
+    worker,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -143,3 +152,117 @@ def test_one_that_never_can_be_dies_out(server, caplog):
     poison.refresh_from_db()
     assert (poison.state, len(server.heard)) == ("dead", outcomes.MAX_ATTEMPTS)
     assert poison.webhook_id in caplog.text
+
+
+# A database that is gone
+
+
+class Database:
+    """Stands before the database, which is gone while `gone` is true; or for so many statements."""
+
+    gone: float = 0
+
+    def __call__(self, execute, *arguments):
+        if self.gone:
+            self.gone -= 1
+            raise OperationalError("gone")
+        return execute(*arguments)
+
+
+@pytest.fixture
+def database():
+    """The database as the thread of the test sees it, so the courier has to run in that."""
+    database = Database()
+    with connection.execute_wrapper(database):
+        yield database
+        database.gone = 0
+
+
+def after_a_call(monkeypatch, what):
+    """Have something happen when a call has been answered, and before that can be recorded."""
+    attempt = delivery.attempt
+
+    def attempted(callback, **options):
+        result = attempt(callback, **options)
+        what()
+        return result
+
+    monkeypatch.setattr(delivery, "attempt", attempted)
+    monkeypatch.setattr(delivery, "RECONNECT", 0.01)
+
+
+def test_told_to_stop_it_waits_for_the_database_for_a_while_only(
+    server, database, monkeypatch, caplog
+):
+    monkeypatch.setattr(delivery, "PATIENCE", 0.5)
+    [row] = make_rows(server, 1)
+    courier = Courier(2)
+
+    def lose_it():
+        database.gone = float("inf")
+        courier.stop()
+
+    after_a_call(monkeypatch, lose_it)
+    with pytest.raises(OperationalError, match="gone"):
+        courier.run(loop=True)
+    database.gone = 0
+    row.refresh_from_db()
+    assert (row.state, row.attempts, len(server.heard)) == ("pending", 1, 1)
+    # Whoever reads the log knows which partner is told twice.
+    [record] = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert row.webhook_id in record.getMessage()
+
+
+def test_what_is_answered_is_recorded_when_it_is_back_in_time(
+    server, database, monkeypatch, caplog
+):
+    server.answers = [Says(after=0.3)]
+    make_rows(server, 6)
+    courier = Courier(2)
+
+    def lose_it():
+        database.gone = 8
+        courier.stop()
+
+    after_a_call(monkeypatch, lose_it)
+    courier.run(loop=True)
+    assert database.gone == 0
+    assert "The database is gone, trying again" in caplog.text
+    # None is made twice, and what was not begun by then is given back.
+    assert delivered() == len(server.heard) == courier.delivered < 6
+    left = Callback.objects.due().filter(attempts=0, token=None)
+    assert left.count() == 6 - delivered()
+
+
+@contextmanager
+def nobody_gets_in():
+    """Hang up on everybody but the test, and let nobody connect any more."""
+    name = connection.settings_dict["NAME"]
+    connection.ensure_connection()
+    own = connection.connection.info.backend_pid
+    with connection._nodb_cursor() as cursor:
+        cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = %s AND pid <> %s",
+            [name, own],
+        )
+    try:
+        yield
+    finally:
+        with connection._nodb_cursor() as cursor:
+            cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+
+
+@on_postgres
+def test_a_process_that_is_told_to_stop_ends_without_its_database(server):
+    server.answers = [Says(after=1)]
+    [row] = make_rows(server, 1)
+    with worker("--loop") as process:
+        wait_for(lambda: server.heard)
+        with nobody_gets_in():
+            process.send_signal(signal.SIGTERM)
+            said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert row.webhook_id in said
+    assert "OperationalError" in said
