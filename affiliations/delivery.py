@@ -226,7 +226,8 @@ class Courier:
         """Deliver what is due, or with `loop` go on until `stop`; return what was done.
 
         Raises an error of the database where that is gone. With `loop` it is waited for, and after
-        `stop` for 10 seconds.
+        `stop` for 10 seconds. Without, no more calls are begun, and what comes of those under way
+        is recorded first, if that can be done within 10 seconds.
         """
         using = router.db_for_write(Callback)
         workers = [
@@ -269,12 +270,17 @@ class Courier:
 
     def _deliver(self, using: str, listener: wakeup.Listener | None, *, loop: bool) -> None:
         look, reconnect, give_up = FIRST_LOOK, RECONNECT, float("inf")
+        failure: Error | None = None
         while True:
             try:
                 busy = self._go_round()
             except (InterfaceError, OperationalError) as error:
-                if not loop or connections[using].in_atomic_block:
+                if connections[using].in_atomic_block or not (loop or self._under_way):
                     raise
+                if not loop:
+                    # Whoever called is told, but when what is under way has been recorded.
+                    self._stopping = True
+                    failure = failure or error
                 if self._stopping:
                     give_up = min(give_up, time.monotonic() + PATIENCE)
                 if time.monotonic() >= give_up:
@@ -292,9 +298,11 @@ class Courier:
                 look = FIRST_LOOK
                 continue
             if not self._under_way and (self._stopping or not loop):
-                return
+                break
             self._wait(look if not (listener and listener.listening) else LAST_LOOK)
             look = FIRST_LOOK if self._under_way else min(look * 2, LAST_LOOK)
+        if failure is not None:
+            raise failure
 
     def _go_round(self) -> bool:
         """Do what there is to do at the database; tell whether there may be more at once."""

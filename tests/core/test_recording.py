@@ -213,8 +213,9 @@ def test_told_to_stop_it_waits_for_the_database_for_a_while_only(
     assert row.webhook_id in record.getMessage()
 
 
+@pytest.mark.parametrize("loop", [True, False])
 def test_what_is_answered_is_recorded_when_it_is_back_in_time(
-    server, database, monkeypatch, caplog
+    server, database, monkeypatch, caplog, loop
 ):
     server.answers = [Says(after=0.3)]
     make_rows(server, 6)
@@ -222,16 +223,30 @@ def test_what_is_answered_is_recorded_when_it_is_back_in_time(
 
     def lose_it():
         database.gone = 8
-        courier.stop()
+        if loop:
+            courier.stop()
 
     after_a_call(monkeypatch, lose_it)
-    courier.run(loop=True)
+    if loop:
+        courier.run(loop=True)
+    else:
+        with pytest.raises(OperationalError, match="gone"):
+            courier.run()
     assert database.gone == 0
     assert "The database is gone, trying again" in caplog.text
     # None is made twice, and what was not begun by then is given back.
     assert delivered() == len(server.heard) == courier.delivered < 6
     left = Callback.objects.due().filter(attempts=0, token=None)
     assert left.count() == 6 - delivered()
+
+
+def test_without_a_loop_it_does_not_wait_for_ever_either(server, database, monkeypatch, caplog):
+    monkeypatch.setattr(delivery, "PATIENCE", 0.5)
+    [row] = make_rows(server, 1)
+    after_a_call(monkeypatch, lambda: setattr(database, "gone", float("inf")))
+    with pytest.raises(OperationalError, match="gone"):
+        Courier(2).run()
+    assert row.webhook_id in caplog.text
 
 
 @contextmanager
