@@ -14,6 +14,7 @@ Errors E001 to E017 are those of the settings, see conf.py. The rest:
 - W040: a subscription names a trigger that the settings do not
 - W041: the site's key that a partner's secret was made with is gone
 - W042: the first attempt at a callback is made in the visitor's request; `check --deploy` asks
+- W043: tables of MariaDB or MySQL cannot hold all that visitors and partners may write
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from django.apps import AppConfig
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning
 from django.core.checks import register as register_check
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 from django.dispatch import Signal
 from django.utils.module_loading import import_string
 
 from . import firing, tasks
 from .conf import Settings, settings
-from .models import Partner, Subscription
+from .models import Callback, CallbackAttempt, Partner, Subscription, Visitor
 from .models.partners import site_keys
 from .signals import callbacks_enqueued
 from .signing import key_fingerprint
@@ -225,6 +226,7 @@ def check_database(
                 .order_by("trigger")
             )
             orphans = Partner.objects.using(alias).exclude(secret_fingerprint__in=keys).count()
+            narrow = _narrow_tables(alias)
         except DatabaseError:
             continue  # not migrated yet
         for name in strays:
@@ -239,4 +241,26 @@ def check_database(
             )
             hint = "Put it into SECRET_KEY_FALLBACKS, or issue new secrets in the admin."
             found.append(Warning(message, hint=hint, id="affiliations.W041"))
+        if narrow:
+            message = f"{', '.join(narrow)}: not all of the text there is utf8mb4."
+            hint = (
+                "What visitors and partners write may contain characters that are refused there. "
+                "ALTER TABLE … CONVERT TO CHARACTER SET utf8mb4 makes room for them."
+            )
+            found.append(Warning(message, hint=hint, id="affiliations.W043"))
     return found
+
+
+def _narrow_tables(alias: str) -> list[str]:
+    """Return the tables of MariaDB and MySQL that others' words go into, and that refuse some."""
+    if connections[alias].vendor != "mysql":
+        return []
+    tables = [each._meta.db_table for each in (Visitor, Callback, CallbackAttempt)]
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT table_name FROM information_schema.columns"
+            " WHERE table_schema = DATABASE() AND table_name IN (%s, %s, %s)"
+            " AND character_set_name <> 'utf8mb4' ORDER BY table_name",
+            tables,
+        )
+        return [name for (name,) in cursor.fetchall()]

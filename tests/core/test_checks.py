@@ -5,12 +5,13 @@ from datetime import timedelta
 import pytest
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import run_checks
+from django.db import connection
 from django.test import override_settings
 
 from affiliations import firing, receivers
 from affiliations.conf import Settings
 from affiliations.middleware import AffiliateMiddleware
-from affiliations.models import Partner, Subscription
+from affiliations.models import Callback, CallbackAttempt, Partner, Subscription, Visitor
 from affiliations.signals import callbacks_enqueued
 from affiliations.tasks import ImmediateBackend
 from affiliations.triggers import Trigger
@@ -243,6 +244,26 @@ def test_secrets_whose_key_is_gone_are_flagged(settings):
     with override_settings(SECRET_KEY="another" * 10, SECRET_KEY_FALLBACKS=[settings.SECRET_KEY]):
         assert run_checks(databases=["default"]) == []
         assert len(Partner.objects.get().signing_secrets()) == 1
+
+
+NARROW = "ALTER TABLE {} CONVERT TO CHARACTER SET utf8mb3"
+WIDE = "ALTER TABLE {} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="only there")
+@pytest.mark.parametrize("model", [Callback, CallbackAttempt, Visitor])
+@pytest.mark.django_db(transaction=True)
+def test_a_table_that_refuses_some_characters_is_flagged(model):
+    table = model._meta.db_table
+    assert run_checks(databases=["default"]) == []
+    with connection.cursor() as cursor:
+        cursor.execute(NARROW.format(table))
+        try:
+            [message] = run_checks(databases=["default"])
+        finally:
+            cursor.execute(WIDE.format(table))
+    assert message.id == "affiliations.W043"
+    assert message.msg.startswith(f"{table}: ")
 
 
 def for_going_live():
