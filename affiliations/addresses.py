@@ -243,10 +243,11 @@ class Proxy(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def parse_proxy(url: str) -> Proxy:
-    """Return what is in the URL of a proxy, http://[user:password@]host:port.
+def parse_proxy(url: str, password: str = "") -> Proxy:
+    """Return what is in the URL of a proxy, http://[user@]host:port, and its password.
 
-    Raises ValueError for anything else, without showing it: it may hold a password.
+    Raises ValueError for anything else, in words that follow the setting's name, and without
+    showing it: somebody may have put the password into it.
     """
     try:
         parts = urlsplit(url)
@@ -254,9 +255,12 @@ def parse_proxy(url: str) -> Proxy:
     except ValueError:
         host = port = None
     if not host or not port or parts.scheme != "http" or parts.path.strip("/") or parts.query:
-        raise ValueError("is not http://host:port of a proxy")
+        raise ValueError("must be empty, or http://[user@]host:port of a proxy")
+    if parts.password is not None:
+        # Django's error pages show a setting whose name does not say that it is secret.
+        raise ValueError("must hold no password, which goes into AFFILIATE_EGRESS_PROXY_PASSWORD")
     headers = ""
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    if parts.username is not None or password:
+        pair = f"{unquote(parts.username or '')}:{password}"
         headers = f"Proxy-Authorization: Basic {base64.b64encode(pair.encode()).decode()}\r\n"
     return Proxy(host, port, headers)

@@ -1,6 +1,6 @@
 """Report everything that is wrong with the settings, at once, each by an id of its own.
 
-Errors E001 to E017 are those of the settings, see conf.py. The rest:
+Errors E001 to E018 are those of the settings, see conf.py. The rest:
 
 - E020: an item of AFFILIATE_TRIGGERS is not of a form that can be read
 - E021 to E023: its signal, receiver or sender does not resolve

@@ -83,14 +83,22 @@ def allowed(value: Any) -> str:
 
 
 def a_proxy(value: Any) -> str:
-    """Accept "" and the URL of an HTTP proxy."""
+    """Accept "" and the URL of an HTTP proxy, without a password."""
     if value == "":
         return ""
     try:
-        parse_proxy(value)
-    except (AttributeError, TypeError, ValueError):
-        return "must be empty, or http://host:port of a proxy"
+        parse_proxy(value if isinstance(value, str) else "")
+    except ValueError as error:
+        return str(error)
     return ""
+
+
+def a_password(value: Any) -> str:
+    """Accept "" and text that can stand in a header once it is encoded."""
+    # RFC 7617, section 2: no control characters.
+    if isinstance(value, str) and value.isprintable():
+        return ""
+    return "must be empty, or text of printable characters"
 
 
 def a_number(least: int, most: int) -> Rule:
@@ -170,6 +178,7 @@ class Settings:
     CALLBACK_ALLOW: Setting[Any] = Setting((), allowed, "affiliations.E014")
     CALLBACKS_PER_HOST = Setting(4, a_number(1, 1000), "affiliations.E015")
     EGRESS_PROXY = Setting("", a_proxy, "affiliations.E016", secret=True)
+    EGRESS_PROXY_PASSWORD = Setting("", a_password, "affiliations.E018", secret=True)
     METRICS_TOKEN = Setting("", a_secret, "affiliations.E017", secret=True)
 
     @classmethod

@@ -381,7 +381,7 @@ def _call(to: _Destination, request: _Request, deadline: float) -> Answer:
                 wire = TlsWire(wire, to.name.strip("[]"))
             return _exchange(wire, request.method, request.encoded(to))
     try:
-        proxy = parse_proxy(settings.EGRESS_PROXY)
+        proxy = parse_proxy(settings.EGRESS_PROXY, settings.EGRESS_PROXY_PASSWORD)
     except ValueError as error:
         # Never past it: it may be there so that calls leave the network in one place only.
         raise _Failed(f"The setting AFFILIATE_EGRESS_PROXY {error}.") from None

@@ -1,5 +1,6 @@
 """System checks: every wrong setting in turn is reported by its id, and nothing raises."""
 
+import sys
 from datetime import timedelta
 
 import pytest
@@ -7,6 +8,7 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import run_checks
 from django.db import connection
 from django.test import override_settings
+from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 
 from affiliations import firing, receivers
 from affiliations.conf import Settings
@@ -84,7 +86,10 @@ WRONG = {
         "https://proxy:3128",
         "http://proxy",
         "http://[::1",
+        "http://user:the-password@proxy:3128",
+        "http://user:@proxy:3128",
     ],
+    "AFFILIATE_EGRESS_PROXY_PASSWORD": [None, 3, "two\nlines", "\x7f", "\udcff"],
     "AFFILIATE_METRICS_TOKEN": [None, 3, "short", "x" * 201, "with a blank in it all"],
 }
 
@@ -107,6 +112,8 @@ def test_every_setting_wrong_in_turn(name, value):
     ("name", "value"),
     [
         ("AFFILIATE_EGRESS_PROXY", "https://user:the-password@proxy:3128"),
+        ("AFFILIATE_EGRESS_PROXY", "http://user:the-password@proxy:3128"),
+        ("AFFILIATE_EGRESS_PROXY_PASSWORD", "the-password\n"),
         ("AFFILIATE_METRICS_TOKEN", "the-password in words"),
     ],
 )
@@ -115,6 +122,45 @@ def test_a_secret_setting_that_is_wrong_is_not_shown(name, value):
         [message] = run_checks(tags=["affiliations"])
     assert "the-password" not in f"{message.msg} {message.hint}"
     assert "not shown" in message.hint
+
+
+def test_who_has_put_the_password_into_the_url_is_told_where_it_goes():
+    with override_settings(AFFILIATE_EGRESS_PROXY="http://user:the-password@proxy:3128"):
+        [message] = run_checks(tags=["affiliations"])
+    assert message.id == "affiliations.E016"
+    assert "AFFILIATE_EGRESS_PROXY_PASSWORD" in message.msg
+
+
+def shown_by_django(rf):
+    """Return the page that Django shows of an error while DEBUG is on, with all settings."""
+    try:
+        raise ZeroDivisionError("a defect")
+    except ZeroDivisionError:
+        report = ExceptionReporter(rf.get("/"), *sys.exc_info())
+    return f"{report.get_traceback_html()} {SafeExceptionReporterFilter().get_safe_settings()}"
+
+
+#: A value that each of the secret settings takes.
+SECRETS = {
+    "AFFILIATE_EGRESS_PROXY": "http://user@proxy:3128",
+    "AFFILIATE_EGRESS_PROXY_PASSWORD": "the-password",
+    "AFFILIATE_METRICS_TOKEN": "the-password-of-prometheus",
+}
+
+
+def test_the_error_pages_of_django_show_no_password_that_passes_the_checks(rf):
+    secret = [each.setting for each in Settings.declared() if each.secret]
+    assert list(SECRETS) == secret
+    with override_settings(**SECRETS):
+        assert run_checks(tags=["affiliations"]) == []
+        page = shown_by_django(rf)
+    assert all(name in page for name in SECRETS)
+    assert "the-password" not in page
+
+
+def test_teeth_the_error_pages_of_django_show_a_password_in_the_url(rf):
+    with override_settings(AFFILIATE_EGRESS_PROXY="http://user:the-password@proxy:3128"):
+        assert "the-password" in shown_by_django(rf)
 
 
 @pytest.mark.parametrize("value", ["nowhere.to.be.found", "tests.core.test_checks.WRONG"])

@@ -1,5 +1,6 @@
 """Outgoing calls: what is refused and why, what staff is told, and what comes back."""
 
+import base64
 import ipaddress
 import os
 import socket
@@ -22,6 +23,7 @@ from tests.core.receivers.watch import found, no_connections
 def bare(settings):
     settings.AFFILIATE_CALLBACK_ALLOW = ()
     settings.AFFILIATE_EGRESS_PROXY = ""
+    settings.AFFILIATE_EGRESS_PROXY_PASSWORD = ""
     settings.ALLOWED_HOSTS = ["shop.example", ".shops.example", "[2a00::1]", "*"]
 
 
@@ -431,15 +433,25 @@ def test_calls_side_by_side_do_not_disturb_each_other(loopback):
 
 
 @pytest.mark.parametrize(
-    ("url", "host", "port"),
+    ("url", "password", "host", "pair"),
     [
-        ("http://proxy.example:3128", "proxy.example", 3128),
-        ("http://a:b@10.0.0.1:3128/", "10.0.0.1", 3128),
-        ("http://[::1]:3128", "::1", 3128),
+        ("http://proxy.example:3128", "", "proxy.example", None),
+        ("http://a@10.0.0.1:3128/", "b", "10.0.0.1", "a:b"),
+        ("http://a%40x@[::1]:3128", "b:%40ü", "::1", "a@x:b:%40ü"),
+        ("http://a@[::1]:3128", "", "::1", "a:"),
+        ("http://[::1]:3128", "b", "::1", ":b"),
     ],
 )
-def test_a_proxy_is_read_and_shows_no_password(url, host, port):
-    proxy = addresses.parse_proxy(url)
-    assert (proxy.host, proxy.port) == (host, port)
-    assert "YTpi" not in repr(proxy)
-    assert bool(proxy.headers) == ("@" in url)
+def test_a_proxy_is_read_and_shows_no_password(url, password, host, pair):
+    proxy = addresses.parse_proxy(url, password)
+    assert (proxy.host, proxy.port) == (host, 3128)
+    assert repr(proxy) == f"<proxy {host}:3128>"
+    sent = proxy.headers.removeprefix("Proxy-Authorization: Basic ").removesuffix("\r\n")
+    assert sent == (base64.b64encode(pair.encode()).decode() if pair is not None else "")
+
+
+@pytest.mark.parametrize("url", ["http://a:sesame@10.0.0.1:3128", "http://:sesame@10.0.0.1:3128"])
+def test_the_url_of_a_proxy_is_no_place_for_its_password(url):
+    with pytest.raises(ValueError, match="AFFILIATE_EGRESS_PROXY_PASSWORD") as refused:
+        addresses.parse_proxy(url)
+    assert "sesame" not in str(refused.value)

@@ -201,9 +201,8 @@ def proxied(settings, monkeypatch):
     with kept() as (partner, port):
         proxy = Proxy(port)
         with serving(proxy, read=False) as proxy_port:
-            settings.AFFILIATE_EGRESS_PROXY = (
-                f"http://{LOGIN}:{PASSWORD}%2F%40@127.0.0.1:{proxy_port}"
-            )
+            settings.AFFILIATE_EGRESS_PROXY = f"http://{LOGIN}@127.0.0.1:{proxy_port}"
+            settings.AFFILIATE_EGRESS_PROXY_PASSWORD = f"{PASSWORD}/@"
             yield proxy, partner
 
 
@@ -233,7 +232,7 @@ def test_through_a_tunnel_the_partner_gets_no_credentials_of_the_proxy(proxied):
 
 
 def test_a_wrong_password_is_said_and_not_shown(proxied, settings, caplog):
-    settings.AFFILIATE_EGRESS_PROXY = settings.AFFILIATE_EGRESS_PROXY.replace("open", "close")
+    settings.AFFILIATE_EGRESS_PROXY_PASSWORD = "closesesame"
     for url in ("http://partner.example/x", "https://partner.example/x"):
         answer = egress.send("GET", url, headers={}, body=b"")
         assert answer == egress.Answer(None, "The proxy answered 407.")
@@ -244,6 +243,7 @@ def test_a_wrong_password_is_said_and_not_shown(proxied, settings, caplog):
     "proxy",
     [
         "http://127.0.0.1:9",
+        "http://somebody@127.0.0.1:9",
         "http://somebody:opensesame@127.0.0.1:9",
         "https://somebody:opensesame@127.0.0.1:9",
         "http://somebody:opensesame@127.0.0.1",
@@ -255,6 +255,7 @@ def test_a_wrong_password_is_said_and_not_shown(proxied, settings, caplog):
 def test_without_its_proxy_no_call_is_made(settings, proxy, caplog):
     with kept() as (server, port):
         settings.AFFILIATE_EGRESS_PROXY = proxy
+        settings.AFFILIATE_EGRESS_PROXY_PASSWORD = PASSWORD
         answer = egress.send("GET", f"http://127.0.0.1:{port}/", headers={}, body=b"")
     assert server.requests == []
     assert answer.status is None
