@@ -73,6 +73,7 @@ def attempt(callback: Callback, *, timeout: float = egress.TIMEOUT) -> Result:
             None,
             "The partner's signing secret was made with a key of the site "
             "that is gone. Issue a new one.",
+            ours=True,
         )
     said = outcomes.kept_of(answer.body)
     made = CallbackAttempt(

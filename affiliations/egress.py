@@ -67,6 +67,8 @@ class Answer(NamedTuple):
     whole: bool = True
     #: The call was not let out: to repeat it is of no use.
     refused: bool = False
+    #: It failed on our side, before it left: no fault of the other side's.
+    ours: bool = False
 
 
 @sensitive_variables()
@@ -91,7 +93,9 @@ def send(
         return Answer(None, str(error), refused=True)
     except TimeoutError:
         return Answer(None, f"No answer within {timeout:g} seconds.")
-    except (_Failed, OSError, HTTPException) as error:
+    except _Failed as error:
+        return Answer(None, str(error), ours=error.ours)
+    except (OSError, HTTPException) as error:
         return Answer(None, _in_words(error))
 
 
@@ -334,9 +338,9 @@ def _connect_to_proxy(proxy: Proxy, deadline: float) -> socket.socket:
         found = [literal] if literal is not None else _look_up(proxy.host, proxy.port, deadline)
         return _dial(found, proxy.port, deadline)[0]
     except TimeoutError:
-        raise
+        raise _Failed("The proxy cannot be reached in time.", ours=True) from None
     except OSError as error:
-        raise _Failed(f"The proxy cannot be reached. {_in_words(error)}") from error
+        raise _Failed(f"The proxy cannot be reached. {_in_words(error)}", ours=True) from error
 
 
 # What is sent and received.
@@ -384,7 +388,7 @@ def _call(to: _Destination, request: _Request, deadline: float) -> Answer:
         proxy = parse_proxy(settings.EGRESS_PROXY, settings.EGRESS_PROXY_PASSWORD)
     except ValueError as error:
         # Never past it: it may be there so that calls leave the network in one place only.
-        raise _Failed(f"The setting AFFILIATE_EGRESS_PROXY {error}.") from None
+        raise _Failed(f"The setting AFFILIATE_EGRESS_PROXY {error}.", ours=True) from None
     _admit(to, to.address)
     with contextlib.closing(_connect_to_proxy(proxy, deadline)) as sock:
         wire = Wire(sock, deadline)
@@ -395,7 +399,7 @@ def _call(to: _Destination, request: _Request, deadline: float) -> Answer:
         sent = request.encoded(to, origin=f"http://{to.authority}", extra=proxy.headers)
         answer = _exchange(wire, request.method, sent)
         if answer.status == 407:
-            raise _Failed("The proxy answered 407.")
+            raise _Failed("The proxy answered 407.", ours=True)
         return answer
 
 
@@ -404,9 +408,16 @@ def _tunnel(wire: Wire, to: _Destination, proxy: Proxy) -> None:
     """Let a proxy connect to a destination, and hand on whatever comes."""
     target = f"{to.name}:{to.port}"
     wire.send(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{proxy.headers}\r\n".encode())
-    response = _begun(wire, "CONNECT")
+    try:
+        response = _begun(wire, "CONNECT")
+    except ConnectionError:
+        # So do some where the destination cannot be reached.
+        raise
+    except HTTPException as error:
+        raise _Failed(f"The proxy cannot be used. {_in_words(error)}", ours=True) from error
     if not 200 <= response.status < 300:
-        raise _Failed(f"The proxy answered {response.status}.")
+        # From 500 on it may be the destination that failed; all else is between the proxy and us.
+        raise _Failed(f"The proxy answered {response.status}.", ours=response.status < 500)
 
 
 def _exchange(wire: Wire, method: str, request: bytes) -> Answer:
@@ -453,7 +464,11 @@ def _begun(wire: Wire, method: str) -> HTTPResponse:
 
 
 class _Failed(Exception):
-    """A call came to nothing; says why, in words for staff."""
+    """A call came to nothing at the proxy; says why, in words for staff, and whether it is ours."""
+
+    def __init__(self, why: str, *, ours: bool) -> None:
+        super().__init__(why)
+        self.ours = ours
 
 
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
@@ -463,8 +478,6 @@ _NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOT
 def _in_words(error: Exception) -> str:
     """Say why a call failed, without anything of what was sent."""
     match error:
-        case _Failed():
-            return str(error)
         case socket.gaierror():
             if error.errno in _NO_SUCH_NAME:
                 return "The host’s name does not exist."

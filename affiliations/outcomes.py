@@ -206,7 +206,7 @@ def _watch_hosts(results: Iterable[Result], now: datetime, using: str) -> None:
     """Count a host's failures in a row, and leave it alone for a while when they are many."""
     by_host: dict[str, list[Result]] = {}
     for each in results:
-        if not each.answer.refused:
+        if not (each.answer.refused or each.answer.ours):
             by_host.setdefault(each.callback.host, []).append(each)
     rows = Destination.objects.using(using)
     for host in sorted(by_host):
@@ -244,7 +244,7 @@ def _watch_subscriptions(results: Iterable[Result], now: datetime, using: str) -
     for callback, attempt, answer in results:
         subscription = callback.subscription
         # What was delivered changes nothing where none had failed; 410 is settled with its outcome.
-        if subscription and not answer.refused and attempt.status != GONE:
+        if subscription and not (answer.refused or answer.ours) and attempt.status != GONE:
             succeeded = attempt.status is not None and 200 <= attempt.status < 300
             if not succeeded or subscription.failures:
                 told.setdefault(subscription.pk, []).append(succeeded)

@@ -3,8 +3,9 @@
 import base64
 import contextlib
 import socket
+import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import requests
@@ -235,7 +236,7 @@ def test_a_wrong_password_is_said_and_not_shown(proxied, settings, caplog):
     settings.AFFILIATE_EGRESS_PROXY_PASSWORD = "closesesame"
     for url in ("http://partner.example/x", "https://partner.example/x"):
         answer = egress.send("GET", url, headers={}, body=b"")
-        assert answer == egress.Answer(None, "The proxy answered 407.")
+        assert answer == egress.Answer(None, "The proxy answered 407.", ours=True)
     assert "sesame" not in caplog.text
 
 
@@ -259,6 +260,7 @@ def test_without_its_proxy_no_call_is_made(settings, proxy, caplog):
         answer = egress.send("GET", f"http://127.0.0.1:{port}/", headers={}, body=b"")
     assert server.requests == []
     assert answer.status is None
+    assert answer.ours
     assert not answer.refused
     assert "proxy" in answer.error.lower()
     assert "sesame" not in answer.error + caplog.text
@@ -284,6 +286,51 @@ def test_what_can_be_known_without_a_lookup_holds_with_a_proxy_too(proxied, sett
     settings.AFFILIATE_CALLBACK_ALLOW = ["10.99.0.0/16"]
     assert egress.send("GET", url, headers={}, body=b"").refused
     assert proxy.requests == []
+
+
+@pytest.mark.parametrize(
+    ("said", "ours", "words"),
+    [
+        (head(status="407 Who are you"), True, "The proxy answered 407."),
+        (head(status="403 Not for you"), True, "The proxy answered 403."),
+        (head(status="405 No such method"), True, "The proxy answered 405."),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", True, "The proxy cannot be used."),
+        # It may have found nobody, or been cut off from whom it found.
+        (head(status="502 Bad Gateway"), False, "The proxy answered 502."),
+        (head(status="503 No such name"), False, "The proxy answered 503."),
+        (head(status="504 Too late"), False, "The proxy answered 504."),
+        (b"", False, "The connection was closed without an answer."),
+    ],
+)
+def test_whose_fault_it_is_that_a_tunnel_does_not_come_about(settings, said, ours, words):
+    settings.AFFILIATE_CALLBACK_ALLOW = ()
+    with kept() as (server, port):
+        settings.AFFILIATE_EGRESS_PROXY = f"http://127.0.0.1:{port}"
+        server.answers = [said]
+        answer = egress.send("GET", "https://partner.example/", headers={}, body=b"")
+    assert answer.error.startswith(words)
+    assert (answer.status, answer.ours) == (None, ours)
+
+
+def test_what_comes_through_a_proxy_is_the_partners(proxied):
+    _, partner = proxied
+    partner.answers = [head("Content-Length: 0", status="502 Bad Gateway")]
+    answer = egress.send("GET", "http://partner.example/", headers={}, body=b"")
+    assert answer == egress.Answer(502, "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a backlog means something else elsewhere")
+def test_a_proxy_that_takes_no_connection_is_our_own_matter(settings):
+    settings.AFFILIATE_CALLBACK_ALLOW = ()
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        # Linux lets one more wait than it is told to; who comes then gets no answer at all.
+        for _ in range(2):
+            sock = waiting.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(full.getsockname())
+        settings.AFFILIATE_EGRESS_PROXY = f"http://127.0.0.1:{full.getsockname()[1]}"
+        answer = egress.send("GET", "http://partner.example/", headers={}, body=b"", timeout=0.3)
+    assert answer == egress.Answer(None, "The proxy cannot be reached in time.", ours=True)
 
 
 def test_a_proxy_has_no_longer_than_the_partner(proxied, settings):

@@ -347,6 +347,58 @@ def test_where_no_partner_can_be_is_called_once_in_vain(server, subscription, se
     assert (subscription.failures, subscription.off_since) == (0, None)
 
 
+# What fails on our side
+
+
+def lose_the_key(settings, host):
+    settings.SECRET_KEY = "another " * 10
+
+
+def lose_the_proxy(settings, host):
+    settings.AFFILIATE_EGRESS_PROXY = "http://127.0.0.1:9"
+
+
+def mistype_the_proxy(settings, host):
+    settings.AFFILIATE_EGRESS_PROXY = "proxy:3128"
+
+
+def forget_its_password(settings, host):
+    settings.AFFILIATE_EGRESS_PROXY = host.replace("127.0.0.1", "somebody@127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("go_wrong", "status"),
+    [(lose_the_key, 0), (lose_the_proxy, 0), (mistype_the_proxy, 0), (forget_its_password, 407)],
+)
+def test_what_is_our_own_fault_counts_against_nobody(
+    server, subscription, settings, go_wrong, status
+):
+    url = "http://127.0.0.2/x?v=1"
+    server.answers = [Says(status)]
+    with freeze() as clock:
+        callback = make_callback(server, subscription, url=url)
+        go_wrong(settings, server.url)
+        for attempts in range(1, outcomes.MAX_ATTEMPTS):
+            assert deliver() == (1, 0)
+            callback.refresh_from_db()
+            assert (callback.state, callback.attempts) == ("pending", attempts)
+            clock.now = callback.due
+    host = Destination.objects.get(pk=callback.host)
+    assert (host.failures, host.failing_since, host.paused_until) == (0, None, None)
+    subscription.refresh_from_db()
+    assert (subscription.failures, subscription.failing_since) == (0, None)
+    assert subscription.off_since is None
+
+
+def test_what_a_partner_answers_through_a_proxy_counts(server, subscription, settings):
+    server.answers = [Says(502)]
+    callback = make_callback(server, subscription, url="http://127.0.0.2/x?v=1")
+    settings.AFFILIATE_EGRESS_PROXY = server.url
+    assert deliver() == (1, 0)
+    assert Destination.objects.get(pk=callback.host).failures == 1
+    assert Subscription.objects.get().failures == 1
+
+
 # Switched on again
 
 
