@@ -354,6 +354,7 @@ class Courier:
         try:
             self._let_go(outcomes.settle(self._unsettled))
         except Error:
+            _see_that_it_can_be_written(self._unsettled[0].callback)
             # One that the database does not take must not keep the others from it.
             while self._unsettled:
                 self._let_go([_settle_alone(self._unsettled[0])])

@@ -44,9 +44,16 @@ NO_HOST = "-"
 
 def know(hosts: Iterable[str], using: str) -> None:
     """Let claims look for what waits for these hosts."""
-    rows = [Destination(host=host) for host in sorted(set(hosts)) if host]
+    wanted = {host for host in hosts if host}
+    if not wanted:
+        return
+    known = Destination.objects.using(using)
+    # Looked for first: on MariaDB an insert that is ignored locks the row to the caller's commit,
+    # and nobody could claim from the host for as long.
+    there = set(known.filter(host__in=wanted).values_list("host", flat=True))
+    rows = [Destination(host=host) for host in sorted(wanted - there)]
     if rows:
-        Destination.objects.using(using).bulk_create(rows, ignore_conflicts=True)
+        known.bulk_create(rows, ignore_conflicts=True)
 
 
 def adopt() -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db import router, transaction
+from django.db import Error, router, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -85,21 +85,22 @@ def settle(results: Sequence[Result]) -> list[bool]:
     changes = [_outcome(each, now) for each in results]
     if faults.POINT:
         _reach_settling(changes)
-    # Apart, as whoever claims locks a host first, and its callbacks then. Before, as the end of an
-    # attempt makes room for another at the host.
-    _watch_hosts(results, now, using)
     try:
-        kept = _record(results, changes, using)
+        kept = _record(results, changes, now, using)
     except _NotAllOurs:
         # One by one it can be told which are.
         kept = [
-            _record([each], [change], using)[0]
+            _record([each], [change], now, using)[0]
             for each, change in zip(results, changes, strict=True)
         ]
     if faults.POINT:
         faults.reach("committed")
     ours = [each for each, it_is in zip(results, kept, strict=True) if it_is]
-    _watch_subscriptions(ours, now, using)
+    try:
+        _watch_subscriptions(ours, now, using)
+    except Error as error:
+        # What matters is recorded: whoever tried again would find the callbacks not theirs.
+        logger.warning("Failures of subscriptions were not counted: %s", type(error).__name__)
     done = []
     for result, change, it_is in zip(results, changes, kept, strict=True):
         if it_is:
@@ -175,13 +176,17 @@ class _NotAllOurs(Exception):
     """Some of several callbacks were claimed anew, or canceled."""
 
 
-def _record(results: Sequence[Result], changes: list[dict[str, Any]], using: str) -> list[bool]:
+def _record(
+    results: Sequence[Result], changes: list[dict[str, Any]], now: datetime, using: str
+) -> list[bool]:
     """Write the outcomes and the attempts, each only where its claim still holds; tell where."""
     rows = Callback.objects.using(using).filter(state=Callback.State.PENDING)
     both = list(zip(results, changes, strict=True))
     delivered = [each for each in both if each[1]["state"] == Callback.State.DELIVERED]
     together = {each.callback.pk for each, _ in delivered} if len(delivered) > 1 else set()
     with transaction.atomic(using=using):
+        # First, as whoever claims locks a host before its callbacks.
+        _watch_hosts(results, now, using)
         if together:
             theirs = rows.claimed(each.callback for each, _ in delivered)
             if theirs.update(**delivered[0][1]) < len(together):

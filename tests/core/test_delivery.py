@@ -26,6 +26,7 @@ from affiliations.delivery import Courier, Tally, deliver_due
 from affiliations.exceptions import InvalidTransition
 from affiliations.models import Callback, CallbackAttempt, Destination, Subscription
 from affiliations.money import Money
+from affiliations.querysets import SubscriptionQuerySet
 from affiliations.services import record_conversion
 from affiliations.testing import callback_server, freeze
 from tests.core.factories import make_partner, make_user, make_visitor
@@ -663,12 +664,11 @@ def test_a_second_reason_does_not_replace_the_first(subscription):
 def test_a_410_is_recorded_with_what_follows_of_it_or_not_at_all(server, subscription, monkeypatch):
     server.answers = [Says(410)]
     [row] = make_rows(server, 1, partner=subscription.partner, subscription=subscription)
-    monkeypatch.setattr(
-        outbox, "switch_off", failing(outbox.switch_off, [OperationalError("gone")])
-    )
+    # Twice, as it is tried again without the partner's words.
+    errors = [OperationalError("gone"), OperationalError("gone")]
+    monkeypatch.setattr(outbox, "switch_off", failing(outbox.switch_off, errors))
     with freeze() as clock:
-        with pytest.raises(OperationalError, match="gone"):
-            deliver_due()
+        assert deliver_due() == (1, 0)
         row.refresh_from_db()
         assert (row.state, row.attempt_log.count()) == ("pending", 0)
         clock.tick(minutes=2)
@@ -677,6 +677,35 @@ def test_a_410_is_recorded_with_what_follows_of_it_or_not_at_all(server, subscri
     subscription.refresh_from_db()
     assert row.state == "dead"
     assert "410" in subscription.off_reason
+
+
+@pytest.mark.django_db
+def test_a_failure_that_could_not_be_counted_changes_nothing_else(
+    server, subscription, monkeypatch, caplog
+):
+    server.answers = [Says(500)]
+    [row] = make_rows(server, 1, partner=subscription.partner, subscription=subscription)
+    broken = failing(SubscriptionQuerySet.lock_free, [OperationalError("gone")])
+    monkeypatch.setattr(SubscriptionQuerySet, "lock_free", broken)
+    assert deliver_due() == (1, 0)
+    assert [each.getMessage() for each in caplog.records if each.levelname == "WARNING"] == [
+        "Failures of subscriptions were not counted: OperationalError"
+    ]
+    row.refresh_from_db()
+    assert (row.state, row.token, row.attempt_log.count()) == ("pending", None, 1)
+
+
+@pytest.mark.django_db
+def test_a_result_that_is_recorded_at_the_second_try_counts_once(server, subscription, monkeypatch):
+    server.answers = [Says(500)]
+    make_rows(server, 1, partner=subscription.partner, subscription=subscription)
+    rows = type(CallbackAttempt.objects.all())
+    written = failing(rows.bulk_create, [OperationalError("gone")])
+    monkeypatch.setattr(rows, "bulk_create", written)
+    assert deliver_due() == (1, 0)
+    monkeypatch.undo()
+    assert Destination.objects.values_list("failures", flat=True).get() == 1
+    assert CallbackAttempt.objects.count() == 1
 
 
 @contextmanager

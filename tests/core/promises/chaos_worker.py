@@ -221,7 +221,7 @@ ROLES: dict[str, Callable[..., None]] = {
 def unfenced() -> None:
     """Let whoever ends an attempt record it, whoever may have the callback by then."""
 
-    def record(results: Any, changes: Any, using: str) -> list[bool]:
+    def record(results: Any, changes: Any, now: Any, using: str) -> list[bool]:
         with transaction.atomic(using=using):
             for each, change in zip(results, changes, strict=True):
                 Callback.objects.using(using).filter(pk=each.callback.pk).update(**change)
