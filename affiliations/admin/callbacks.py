@@ -14,7 +14,7 @@ from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from .. import charts, outbox, status
+from .. import charts, dates, outbox, status
 from ..exceptions import InvalidTransition
 from ..models import Callback, CallbackAttempt
 from ..signing import TEST_PREFIX
@@ -66,6 +66,24 @@ class ReasonFilter(TextFilter):
         return queryset.filter(reason__startswith=self.text) if self.text else queryset
 
 
+class SinceFilter(TextFilter):
+    """Keeps the callbacks that were written at or after a moment."""
+
+    title = gettext_lazy("time")
+    label = gettext_lazy("Written since, as 2026-11-20 or 2026-11-20T18:00")
+    parameter_name = "since"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if not self.text:
+            return queryset
+        since = dates.moment(self.text)
+        if since is None:
+            # None, not all: they may be about to be sent again.
+            messages.error(request, _("“%(text)s” is no date.") % {"text": self.text[:40]})
+            return queryset.none()
+        return queryset.filter(created_on__gte=since)
+
+
 class AttemptInline(RecordInline):
     model = CallbackAttempt
     fields = readonly_fields = ("number", "started_on", "took", "answered", "said")
@@ -96,7 +114,7 @@ class CallbackAdmin(ActingAdmin):
         "attempts",
         "age",
     )
-    list_filter = ("state", PartnerFilter, HostFilter, ReasonFilter)
+    list_filter = ("state", PartnerFilter, SinceFilter, HostFilter, ReasonFilter)
     change_list_template = "admin/affiliations/callback/change_list.html"
     ordering = ("-pk",)
     list_per_page = 50

@@ -2,7 +2,7 @@
 
 import re
 import socket
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from urllib.parse import urlencode
 
@@ -392,6 +392,37 @@ class TestCallbacks:
             rows = re.findall(r'name="_selected_action" value="(\d+)"', text)
             assert rows == [str(each.pk) for each in shown], query
 
+    def test_it_is_filtered_by_when_it_was_written(self, admin_client):
+        one = make_callback(created_on=datetime(2026, 11, 20, 12, tzinfo=UTC))
+        other = make_callback(created_on=datetime(2026, 11, 21, 12, tzinfo=UTC))
+        for since, shown in (
+            ("2026-11-20", [other, one]),
+            ("2026-11-20T12:00:00Z", [other, one]),
+            ("2026-11-20 12:00:01+00:00", [other]),
+            (" 2026-11-22 ", []),
+            ("\0", [other, one]),
+        ):
+            text = page(admin_client, "callback_changelist", since=since)
+            rows = re.findall(r'name="_selected_action" value="(\d+)"', text)
+            assert rows == [str(each.pk) for each in shown], since
+            assert "is no date" not in text
+
+    @pytest.mark.parametrize(
+        "since",
+        [
+            "yesterday",
+            "2026-02-30",
+            "0001-01-01",
+            "9999-12-31T23:59:59-12:00",
+            "9" * 5000,
+        ],
+    )
+    def test_what_is_no_date_keeps_nothing(self, admin_client, since):
+        make_callback()
+        text = page(admin_client, "callback_changelist", since=since)
+        assert "_selected_action" not in text
+        assert "is no date." in text
+
     def test_a_filter_keeps_what_else_is_asked_for_and_shows_what_it_is_escaped(self, admin_client):
         text = page(admin_client, "callback_changelist", host=HOSTILE, reason='"><b>')
         assert HOSTILE not in text
@@ -471,6 +502,17 @@ class TestManyAtOnce:
         again = Callback.objects.filter(state="pending", resent_on__isnull=False)
         assert set(again) == set(rows)
         assert Callback.objects.filter(state="dead").count() == 2
+
+    def test_all_of_a_partner_since_a_moment(self, admin_client, few):
+        since = datetime(2026, 11, 20, tzinfo=UTC)
+        mine = make_partner()
+        fields = {"partner": mine, "state": "delivered"}
+        later = [make_callback(**fields, created_on=since) for _ in range(3)]
+        make_callback(**fields, created_on=since - timedelta(seconds=1))
+        make_callback(state="delivered", created_on=since)
+        query = {"partner": mine.uid, "since": "2026-11-20T00:00+00:00", "confirmed": True}
+        assert told(across(admin_client, "send_again", **query)) == ["3 callbacks are sent again."]
+        assert set(Callback.objects.filter(state="pending")) == set(later)
 
     def test_a_second_confirmation_sends_nothing_again(self, admin_client, rows):
         across(admin_client, "send_again", host="a.example", confirmed=True)

@@ -7,10 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 
-from ... import outbox
+from ... import dates, outbox
 from ...models import Callback, Partner
 from ..progress import Progress
 
@@ -19,16 +17,11 @@ SETTLED = ("dead", "refused", "canceled", "delivered", "parked")
 
 
 def moment(text: str) -> datetime:
-    """Read "2026-11-20" or "2026-11-20T18:00", by the site's clock unless it names its zone."""
-    try:
-        found = parse_datetime(text)
-        if found is None and (day := parse_date(text)) is not None:
-            found = datetime.combine(day, datetime.min.time())
-    except ValueError:
-        found = None
+    """Read a moment, see dates.py."""
+    found = dates.moment(text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no date, such as 2026-11-20T18:00")
-    return found if timezone.is_aware(found) else timezone.make_aware(found)
+    return found
 
 
 def states(text: str) -> list[str]:
