@@ -17,7 +17,7 @@ import random
 import time
 import uuid
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from itertools import zip_longest
 from operator import attrgetter
@@ -51,8 +51,8 @@ LEASED = """
     WHERE l.state = 'pending' AND l.host = {host} AND l.due > %s AND l.due <= %s
         AND l.token IS NOT NULL
 """
-#: Later than anything falls due: of what is sorted, databases put NULL at different ends.
-NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+#: The year in which nothing falls due: of what is sorted, databases put NULL at different ends.
+NEVER = 9999
 SCAN = """
     SELECT d.host, d.failures,
         COALESCE((
@@ -194,11 +194,12 @@ def _with_work(now: datetime, ids: set[int] | None, number: int, using: str) -> 
     only = ids or ()
     scan = SCAN.format(only=_only(ids), leased=LEASED.format(host="d.host"))
     ends = (now, now + 2 * querysets.LEASE)
+    never = now.replace(year=NEVER, month=1, day=1)
     while True:
         with connections[using].cursor() as cursor:
-            cursor.execute(scan, _adapted([now, *only, NEVER, *ends, now, number], using))
+            cursor.execute(scan, _adapted([now, *only, never, *ends, now, number], using))
             rows = cursor.fetchall()
-        waiting = [row for row in rows if not str(row[2]).startswith(str(NEVER.year))]
+        waiting = [row for row in rows if not str(row[2]).startswith(str(NEVER))]
         hosts = [host for host, failures, _, busy in waiting if busy < _allowed(failures)]
         if hosts or len(waiting) < number:
             return hosts

@@ -188,3 +188,12 @@ def test_a_claim_locks_no_more_hosts_than_it_needs(django_assert_max_num_queries
     most = 6 + (not connection.features.has_select_for_update_skip_locked)
     with django_assert_max_num_queries(most):
         assert claimer.claim()
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="a connection keeps its time zone")
+def test_a_site_without_time_zones_claims_too(settings):
+    settings.USE_TZ = False
+    [row] = make_waiting()
+    claimer = claims.Claimer()
+    assert [each.pk for each in claimer.claim()] == [row.pk]
+    assert claimer.claim() == []
