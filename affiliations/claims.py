@@ -129,6 +129,8 @@ class Claimer:
             if found.taken:
                 # Others have much the same hosts in mind, and need not all go for the same ones.
                 random.shuffle(self._hosts)
+                # They may have more, when it is their turn again.
+                self._hosts += {each.host for each in found.taken}
                 if faults.POINT:
                     faults.reach("claimed")
                 return found.taken

@@ -321,16 +321,17 @@ class Storm:
             self.partner.subscriptions.order_by("pk").values_list("pk", flat=True)
         )
         blows = (
-            (kills, self.kill),
-            (stops, self.stop),
-            (seller_kills, self.kill_seller),
-            (cuts, self.restart if restart else self.cut),
+            (kills, self.kill, 1.0),
+            (stops, self.stop, 1.0),
+            # They are done long before the workers.
+            (seller_kills, self.kill_seller, 0.2),
+            (cuts, self.restart if restart else self.cut, 1.0),
         )
         self.blows = deque(
             sorted(
                 (
-                    (events * (number + 1) / (times + 1), blow)
-                    for times, blow in blows
+                    (share * events * (number + 1) / (times + 1), blow)
+                    for times, blow, share in blows
                     for number in range(times)
                 ),
                 key=itemgetter(0),

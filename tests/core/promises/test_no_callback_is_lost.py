@@ -77,6 +77,7 @@ def test_whatever_dies_nothing_is_lost_and_hardly_anything_comes_twice(
     # The same id and bytes, however often.
     assert result["changed"] == 0
     dealt = storm.dealt
+    assert dealt["seller kills"] == blows["seller_kills"]
     cuts = dealt["cuts"] + dealt["restarts"]
     # As many as a worker may have under way, or rather have had an answer of and not recorded it.
     at_once = delivery.Courier(threads=1).room
