@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db import Error, router, transaction
+from django.db import Error, connections, router, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -101,6 +101,8 @@ def settle(results: Sequence[Result]) -> list[bool]:
     except Error as error:
         # What matters is recorded: whoever tried again would find the callbacks not theirs.
         logger.warning("Failures of subscriptions were not counted: %s", type(error).__name__)
+        # One that broke off between two states would take what comes next for a part of what was.
+        connections[using].close_if_unusable_or_obsolete()
     done = []
     for result, change, it_is in zip(results, changes, kept, strict=True):
         if it_is:

@@ -109,10 +109,11 @@ class CallbackAdmin(ActingAdmin):
         "badge",
         "about",
         "partner_",
-        "reason_",
-        "next_attempt",
-        "attempts",
         "age",
+        "attempts",
+        "next_attempt",
+        # Last, as the longest: where there is no room, it is what is scrolled to.
+        "reason_",
     )
     list_filter = ("state", PartnerFilter, SinceFilter, HostFilter, ReasonFilter)
     change_list_template = "admin/affiliations/callback/change_list.html"

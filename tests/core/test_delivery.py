@@ -695,6 +695,52 @@ def test_a_failure_that_could_not_be_counted_changes_nothing_else(
     assert (row.state, row.token, row.attempt_log.count()) == ("pending", None, 1)
 
 
+@in_threads
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="has no connection to lose")
+@pytest.mark.parametrize("model", [Callback, Subscription])
+def test_a_connection_that_breaks_off_behind_a_commit_ends_no_loop(
+    server, subscription, monkeypatch, model
+):
+    """On MariaDB, to leave a transaction is a statement of its own; Django then thinks it is in."""
+    backend = type(connections["default"])
+    leave, queryset = backend._set_autocommit, type(model.objects.all())
+    name = "claimed" if model is Callback else "lock_free"
+    settle = getattr(queryset, name)
+    armed = []
+
+    def settling(self, *args):
+        if armed == []:
+            armed.append("now")
+        return settle(self, *args)
+
+    def breaking_off(self, autocommit):
+        if autocommit and armed == ["now"]:
+            armed.append("over")
+            kill, me = {
+                "postgresql": ("SELECT pg_terminate_backend(%s)", "SELECT pg_backend_pid()"),
+                "mysql": ("KILL %s", "SELECT CONNECTION_ID()"),
+            }[self.vendor]
+            with self.cursor() as cursor:
+                cursor.execute(me)
+                [number] = cursor.fetchone()
+            other = self.copy()
+            with other.cursor() as cursor:
+                cursor.execute(kill, [number])
+            other.close()
+        return leave(self, autocommit)
+
+    monkeypatch.setattr(queryset, name, settling)
+    monkeypatch.setattr(backend, "_set_autocommit", breaking_off)
+    monkeypatch.setattr(delivery, "RECONNECT", 0.01)
+    server.answers = [Says(500), Says(200)]
+    make_rows(server, 1, partner=subscription.partner, subscription=subscription)
+    make_rows(server, 3)
+    with looping(Courier(1)) as thread:
+        wait_for(lambda: delivered() == 3)
+        assert thread.is_alive()
+    assert armed == ["now", "over"]
+
+
 @pytest.mark.django_db
 def test_a_result_that_is_recorded_at_the_second_try_counts_once(server, subscription, monkeypatch):
     server.answers = [Says(500)]
