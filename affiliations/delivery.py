@@ -126,8 +126,7 @@ def _settle_alone(result: Result) -> bool:
 def _see_that_it_can_be_written(callback: Callback) -> None:
     """Raise an error of the database where that does not even take what changes nothing."""
     using = router.db_for_write(Callback)
-    # One that broke off between two states would take what comes next for a part of what was.
-    connections[using].close_if_unusable_or_obsolete()
+    outcomes.hang_up_if_broken(using)
     Callback.objects.using(using).filter(pk=callback.pk).update(attempts=F("attempts"))
 
 

@@ -101,8 +101,7 @@ def settle(results: Sequence[Result]) -> list[bool]:
     except Error as error:
         # What matters is recorded: whoever tried again would find the callbacks not theirs.
         logger.warning("Failures of subscriptions were not counted: %s", type(error).__name__)
-        # One that broke off between two states would take what comes next for a part of what was.
-        connections[using].close_if_unusable_or_obsolete()
+        hang_up_if_broken(using)
     done = []
     for result, change, it_is in zip(results, changes, kept, strict=True):
         if it_is:
@@ -112,6 +111,16 @@ def settle(results: Sequence[Result]) -> list[bool]:
             logger.warning("Callback %s was claimed anew before its attempt ended", result.callback)
         done.append(it_is and change["state"] == Callback.State.DELIVERED)
     return done
+
+
+def hang_up_if_broken(using: str) -> None:
+    """Close a connection that an error has left of no use, unless it is in a transaction.
+
+    One that broke off while it left a transaction would take the next one for a part of that.
+    """
+    connection = connections[using]
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
 
 
 def _reach_settling(changes: Iterable[dict[str, Any]]) -> None:
