@@ -21,6 +21,8 @@ HOURS = 48
 
 State = Callback.State
 COUNTED = ("due", "in_flight", "waiting", "parked", "dead", "refused")
+#: Of the last minute.
+RATES = ("attempts", "delivered")
 
 
 def figures(now: datetime | None = None) -> dict[str, Any]:
@@ -33,16 +35,12 @@ def figures(now: datetime | None = None) -> dict[str, Any]:
     """
     now = now or timezone.now()
     partners = _by_partner(now)
-    lately = CallbackAttempt.objects.filter(started_on__gte=now - LAST_MINUTE).aggregate(
-        attempts=Count("pk"), delivered=Count("pk", filter=_delivered())
-    )
     failing = Destination.objects.exclude(failures=0).order_by("-failures", "host")
     return {
         "at": now.isoformat(),
         "total": {
-            **{name: sum(each[name] for each in partners) for name in COUNTED},
+            **{name: sum(each[name] for each in partners) for name in (*COUNTED, *RATES)},
             "oldest": max((each["oldest"] for each in partners), default=0.0),
-            **lately,
         },
         "partners": partners,
         "hosts": [
@@ -80,22 +78,30 @@ def _by_partner(now: datetime) -> list[dict[str, Any]]:
             since=Min("due", filter=due),
         )
     )
-    rows = {row["partner"]: row for row in counted}
+    lately = (
+        CallbackAttempt.objects.filter(started_on__gte=now - LAST_MINUTE)
+        .order_by()
+        .values(partner=models.F("callback__partner"))
+        .annotate(attempts=Count("pk"), delivered=Count("pk", filter=_delivered()))
+    )
+    rows: dict[int, dict[str, Any]] = {}
+    for row in (*counted, *lately):
+        rows.setdefault(row["partner"], {"since": None}).update(row)
     names = Partner.objects.filter(pk__in=rows).values_list("pk", "uid", "name")
-    return [
-        {
-            "uid": uid,
-            "name": name,
-            "due": rows[pk]["due_"],
-            "in_flight": rows[pk]["in_flight"],
-            "waiting": rows[pk]["pending"] - rows[pk]["due_"] - rows[pk]["in_flight"],
-            "parked": rows[pk]["parked"],
-            "dead": rows[pk]["dead"],
-            "refused": rows[pk]["refused"],
-            "oldest": round((now - (rows[pk]["since"] or now)).total_seconds(), 1),
-        }
-        for pk, uid, name in names.order_by("name", "pk")
-    ]
+    return [_as_figures(uid, name, rows[pk], now) for pk, uid, name in names.order_by("name", "pk")]
+
+
+def _as_figures(uid: str, name: str, row: dict[str, Any], now: datetime) -> dict[str, Any]:
+    due, in_flight = row.get("due_", 0), row.get("in_flight", 0)
+    return {
+        "uid": uid,
+        "name": name,
+        "due": due,
+        "in_flight": in_flight,
+        "waiting": row.get("pending", 0) - due - in_flight,
+        **{key: row.get(key, 0) for key in ("parked", "dead", "refused", *RATES)},
+        "oldest": round((now - (row["since"] or now)).total_seconds(), 1),
+    }
 
 
 def _delivered() -> Q:
@@ -148,10 +154,14 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"affiliations_callbacks_oldest_seconds {found['total']['oldest']}"
     yield "# HELP affiliations_attempts_last_minute Calls made in the last minute."
     yield "# TYPE affiliations_attempts_last_minute gauge"
-    delivered = found["total"]["delivered"]
-    yield f'affiliations_attempts_last_minute{{outcome="delivered"}} {delivered}'
-    failed = found["total"]["attempts"] - delivered
-    yield f'affiliations_attempts_last_minute{{outcome="failed"}} {failed}'
+    for partner in found["partners"]:
+        delivered = partner["delivered"]
+        for outcome, number in (
+            ("delivered", delivered),
+            ("failed", partner["attempts"] - delivered),
+        ):
+            labels = f'partner="{_escaped(partner["uid"])}",outcome="{outcome}"'
+            yield f"affiliations_attempts_last_minute{{{labels}}} {number}"
     yield "# HELP affiliations_hosts_failing Hosts whose last call failed."
     yield "# TYPE affiliations_hosts_failing gauge"
     yield f"affiliations_hosts_failing {len(found['hosts'])}"

@@ -36,8 +36,8 @@ def make_callback(partner=None, **fields):
     return Callback.objects.create(**fields)
 
 
-def make_attempts(*moments, status=200):
-    callback = make_callback(state="delivered")
+def make_attempts(*moments, status=200, partner=None):
+    callback = make_callback(partner, state="delivered")
     CallbackAttempt.objects.bulk_create(
         CallbackAttempt(
             callback=callback, number=number, started_on=moment, duration_ms=1, status=status
@@ -85,11 +85,11 @@ def test_what_waits_and_what_failed_is_counted_for_each_partner(partners):
     ones = {"in_flight": 1, "waiting": 1, "parked": 1, "dead": 1, "refused": 1}
     none = dict.fromkeys(ones, 0)
     anna, bert = partners
-    assert found["partners"] == [
-        {"uid": anna.uid, "name": "Anna", "due": 2, "oldest": 90.0, **ones},
-        {"uid": bert.uid, "name": "Bert", "due": 2, "oldest": 3600.0, **none},
-    ]
     last_minute = {"attempts": 0, "delivered": 0}
+    assert found["partners"] == [
+        {"uid": anna.uid, "name": "Anna", "due": 2, "oldest": 90.0, **ones, **last_minute},
+        {"uid": bert.uid, "name": "Bert", "due": 2, "oldest": 3600.0, **none, **last_minute},
+    ]
     assert found["total"] == {"due": 4, "oldest": 3600.0, **ones, **last_minute}
     assert found["at"] == NOW.isoformat()
     assert json.loads(json.dumps(found)) == found
@@ -102,12 +102,19 @@ def test_nothing_at_all(clock):
 
 
 def test_the_last_minute(clock):
-    make_attempts(NOW, NOW - 59 * SECOND, NOW - 61 * SECOND)
-    make_attempts(NOW, status=500)
-    make_attempts(NOW, status=None)
-    make_attempts(NOW, status=302)
-    found = status.figures()["total"]
-    assert (found["attempts"], found["delivered"]) == (5, 2)
+    anna, bert, carl = (make_partner(name=name) for name in ("Anna", "Bert", "Carl"))
+    make_attempts(NOW, NOW - 59 * SECOND, NOW - 61 * SECOND, partner=anna)
+    make_attempts(NOW, status=500, partner=anna)
+    make_attempts(NOW, status=None, partner=bert)
+    make_attempts(NOW, status=302, partner=bert)
+    make_attempts(NOW - 61 * SECOND, partner=carl)
+    make_callback(bert, due=NOW)
+    found = status.figures()
+    rows = [found["total"], *found["partners"]]
+    rates = [(each.get("name"), each["attempts"], each["delivered"]) for each in rows]
+    assert rates == [(None, 5, 2), ("Anna", 3, 2), ("Bert", 2, 0)]
+    # Who waits for nothing and has nothing waiting is told of all the same.
+    assert [each["due"] for each in found["partners"]] == [0, 1]
 
 
 def test_hosts_that_fail_are_named_the_worst_first(clock):
@@ -203,8 +210,8 @@ def unescaped(text):
 
 def test_prometheus_is_told_the_same(partners):
     anna, bert = partners
-    make_attempts(NOW, NOW)
-    make_attempts(NOW, status=500)
+    make_attempts(NOW, NOW, partner=anna)
+    make_attempts(NOW, status=500, partner=anna)
     Destination.objects.create(host="a.example", failures=3)
     samples = parsed(status.prometheus(status.figures()))
     callbacks = "affiliations_callbacks"
@@ -213,15 +220,18 @@ def test_prometheus_is_told_the_same(partners):
         for state, value in zip(states, values, strict=True):
             assert samples[callbacks, ("partner", partner.uid), ("state", state)] == value
     assert samples["affiliations_callbacks_oldest_seconds",] == 3600
-    assert samples["affiliations_attempts_last_minute", ("outcome", "delivered")] == 2
-    assert samples["affiliations_attempts_last_minute", ("outcome", "failed")] == 1
+    attempts = "affiliations_attempts_last_minute"
+    for partner, delivered, failed in ((anna, 2, 1), (bert, 0, 0)):
+        whose = ("partner", partner.uid)
+        assert samples[attempts, whose, ("outcome", "delivered")] == delivered
+        assert samples[attempts, whose, ("outcome", "failed")] == failed
     assert samples["affiliations_hosts_failing",] == 1
-    assert len(samples) == 2 * len(states) + 4
+    assert len(samples) == 2 * (len(states) + 2) + 2
 
 
 def test_whatever_a_partner_is_called_ends_no_line(clock):
     found = status.figures()
-    row = dict.fromkeys(status.COUNTED, 7)
+    row = dict.fromkeys((*status.COUNTED, *status.RATES), 7)
     found["partners"] = [{"uid": HOSTILE, "name": HOSTILE, "oldest": 0.0, **row}]
     samples = parsed(status.prometheus(found))
     assert samples["affiliations_callbacks", ("partner", HOSTILE), ("state", "due")] == 7
@@ -260,14 +270,14 @@ def test_the_table(partners):
     Destination.objects.create(
         host="b.example", failures=3000, failing_since=since, paused_until=NOW + HOUR
     )
-    make_attempts(NOW, NOW)
-    make_attempts(NOW, status=500)
+    make_attempts(NOW, NOW, partner=anna)
+    make_attempts(NOW, status=500, partner=anna)
     lines = said_by("affiliations_status").splitlines()
     assert [" ".join(line.split()) for line in lines[:4]] == [
-        "partner due in flight waiting parked dead refused oldest",
-        f"Anna {anna.uid} 2 1 1 1 1 1 1.5 min",
-        f"Bert {bert.uid} 2 0 0 0 0 0 1.0 h",
-        "in all 4 1 1 1 1 1 1.0 h",
+        "partner due in flight waiting parked dead refused calls/min oldest",
+        f"Anna {anna.uid} 2 1 1 1 1 1 3 1.5 min",
+        f"Bert {bert.uid} 2 0 0 0 0 0 0 1.0 h",
+        "in all 4 1 1 1 1 1 3 1.0 h",
     ]
     paused = f"3,000 in a row, paused until {(NOW + HOUR).isoformat()}"
     assert lines[4:] == [
@@ -282,7 +292,7 @@ def test_the_table(partners):
 
 def test_the_table_of_nothing(clock):
     lines = said_by("affiliations_status").splitlines()
-    assert lines[1].split() == ["in", "all", *"000000", "-"]
+    assert lines[1].split() == ["in", "all", *"0000000", "-"]
     assert lines[-1] == "0 attempts in the last minute, 0 delivered"
 
 

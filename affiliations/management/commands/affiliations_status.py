@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand
 
 from ...status import COUNTED, figures
 
-COLUMNS = {name: name.replace("_", " ") for name in COUNTED}
+COLUMNS = {**{name: name.replace("_", " ") for name in COUNTED}, "attempts": "calls/min"}
 
 
 class Command(BaseCommand):
