@@ -228,7 +228,7 @@ def _lock(hosts: Sequence[str], number: int, now: datetime, using: str) -> list[
     if features.has_select_for_update_skip_locked:
         no_key = features.has_select_for_no_key_update
         how = connection.ops.for_update_sql(skip_locked=True, no_key=no_key)
-    lock = LOCK.format(hosts="{hosts}", leased=LEASED.format(host="d.host"), how=how)
+    leased = LEASED.format(host="d.host")
     ends = (now, now + 2 * querysets.LEASE)
     may = [now, *ends, outcomes.TROUBLE, settings.CALLBACKS_PER_HOST, number]
     order = {host: position for position, host in enumerate(hosts)}
@@ -239,7 +239,8 @@ def _lock(hosts: Sequence[str], number: int, now: datetime, using: str) -> list[
                 # A write first: it waits for its turn, where a read that is to write later could
                 # not.
                 cursor.execute(TURN.format(hosts=_places(some)), some)
-            cursor.execute(lock.format(hosts=_places(some)), _adapted([*some, *may], using))
+            lock = LOCK.format(hosts=_places(some), leased=leased, how=how)
+            cursor.execute(lock, _adapted([*some, *may], using))
             if locked := [_Host(*row) for row in cursor.fetchall()]:
                 break
     return sorted(locked, key=lambda each: order[each.host])
