@@ -63,7 +63,8 @@ def survive(crew, receiver, *, others, threads, tries, broken=()):
         "deaths": deaths,
         "poison": poison.state,
         "others": Callback.objects.exclude(pk=poison.pk).filter(state="delivered").count(),
-        "arrived": len({each.event for each in receiver.arrivals}),
+        # Not a connection that its caller, who died of another call, had not yet used.
+        "arrived": len({each.event for each in receiver.arrivals if each.processed}),
     }
 
 
