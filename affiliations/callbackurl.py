@@ -113,13 +113,14 @@ def render(url: str, values: Mapping[str, str]) -> str:
 
 
 def host(url: str) -> str:
-    """Return the host of a URL that `render` made, and its port unless it is the scheme's own.
+    """Return the host of a URL, and its port unless it is the scheme's own.
 
-    At most MAX_HOST characters of them.
+    At most MAX_HOST characters of them. In lower case, as `render` writes it; what `render` would
+    not have made may be in the outbox, too.
     """
     scheme, _, rest = url.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    return authority.removesuffix(":80" if scheme == "http" else ":443")[:MAX_HOST]
+    return authority.removesuffix(":80" if scheme == "http" else ":443")[:MAX_HOST].lower()
 
 
 def request_target(url: str) -> str:

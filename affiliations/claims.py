@@ -18,7 +18,6 @@ import time
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from functools import lru_cache
 from itertools import zip_longest
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -35,6 +34,8 @@ from .models import Callback, Partner, Subscription
 ALONE_AFTER = 3
 #: As many hosts more than it needs a claim looks at, as others may be claiming from some.
 SPARE = 16
+#: As many as are claimed at once: each host is a part of a union, and SQLite takes 500 of them.
+MOST = 256
 #: Where none of these may be called right now, it looks at so many times as many.
 WIDER = 8
 #: Seconds for which the hosts that have waited longest are taken to be still the same.
@@ -51,7 +52,7 @@ LEASED = """
     WHERE l.state = 'pending' AND l.host = {host} AND l.due > %s AND l.due <= %s
         AND l.token IS NOT NULL
 """
-#: The year in which nothing falls due: of what is sorted, databases put NULL at different ends.
+#: A year in which nothing falls due: of what is sorted, databases put NULL at different ends.
 NEVER = 9999
 SCAN = """
     SELECT d.host, d.failures,
@@ -73,7 +74,7 @@ LOCK = """
     LIMIT %s {how}
 """
 NEXT = """
-    SELECT c.id, c.host, c.due, c.subscription_id, s.off_since, c.token, c.attempts,
+    SELECT c.id, {host} AS host, c.due, c.subscription_id, s.off_since, c.token, c.attempts,
         c.attempts_before, ({leased}) AS busy
     FROM affiliations_callback c
     LEFT JOIN affiliations_subscription s ON s.id = c.subscription_id
@@ -113,6 +114,7 @@ class Claimer:
         Never call it inside a transaction: the lease has to be committed before the call is made.
         """
         using = router.db_for_write(Callback)
+        limit = min(limit, MOST)
         tries = 0
         while tries < TRIES:
             now = timezone.now()
@@ -139,7 +141,9 @@ class Claimer:
             if not found.hosts:
                 # Somebody else is claiming from all of these right now, or has just done so.
                 self._hosts = []
-                time.sleep(random.uniform(0, PATIENCE))  # noqa: S311
+                # What was only in mind may all have as many calls under way as it may.
+                if tries:
+                    time.sleep(random.uniform(0, PATIENCE))  # noqa: S311
         return []
 
 
@@ -175,7 +179,10 @@ def _take(
         return _Found(looked_at, moved=bool(parked))
     taken = _read(picked, token, using)
     failing = {each.host for each in locked if each.failures or each.paused_until}
+    hosts_of = {each.pk: each.host for each in found}
     for callback in taken:
+        # As the host is known: MariaDB takes another spelling for the same.
+        callback.host = hosts_of[callback.pk]
         callback.host_was_failing = callback.host in failing
         callback.alone = found[0].is_suspect
     good = [each for each in taken if each.attempts - each.attempts_before <= outcomes.MAX_ATTEMPTS]
@@ -196,7 +203,8 @@ def _with_work(now: datetime, ids: set[int] | None, number: int, using: str) -> 
     only = ids or ()
     scan = SCAN.format(only=_only(ids), leased=LEASED.format(host="d.host"))
     ends = (now, now + 2 * querysets.LEASE)
-    never = now.replace(year=NEVER, month=1, day=1)
+    # In its middle, as the database may be in another zone.
+    never = now.replace(year=NEVER, month=7, day=1)
     while True:
         with connections[using].cursor() as cursor:
             cursor.execute(scan, _adapted([now, *only, never, *ends, now, number], using))
@@ -309,7 +317,7 @@ def _first_ones(
     else:
         each = NEXT.format(host="%s", leased=LEASED.format(host="%s"), only=_only(ids))
         sql = " UNION ALL ".join([ONE.format(each=each)] * len(hosts))
-        values = [value for host in hosts for value in (host, *values, host, *rest)]
+        values = [value for host in hosts for value in (host, host, *values, host, *rest)]
     with connection.cursor() as cursor:
         cursor.execute(sql, _adapted(values, using))
         return [_Next(*row) for row in cursor.fetchall()]
@@ -335,13 +343,14 @@ def _read(picked: Sequence[int], token: uuid.UUID, using: str) -> list[Callback]
             _adapted([*picked, token], using),
         )
         rows = cursor.fetchall()
+    converted = {model: _converters(model, using) for _, model in models}
     found = []
     for row in rows:
         rest = list(row)
         for name, model in models:
             fields = _fields(model)
             values, rest = rest[: len(fields)], rest[len(fields) :]
-            for position, column, converters in _converters(model, connection.vendor):
+            for position, column, converters in converted[model]:
                 for converter in converters:
                     values[position] = converter(values[position], column, connection)
             if values[0] is None:
@@ -358,10 +367,10 @@ def _fields(model: type[Model]) -> Sequence[Any]:
     return model._meta.concrete_fields
 
 
-@lru_cache(maxsize=16)
-def _converters(model: type[Model], vendor: str) -> list[tuple[int, Any, list[Any]]]:
+def _converters(model: type[Model], using: str) -> list[tuple[int, Any, list[Any]]]:
     """Return what makes Python's values of a database's, by the position of a model's field."""
-    connection = next(each for each in connections.all() if each.vendor == vendor)
+    # Not kept from another connection, whose time zone may be another.
+    connection = connections[using]
     found = []
     for position, field in enumerate(_fields(model)):
         column = field.cached_col

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from django.conf import settings
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
@@ -16,7 +17,8 @@ FIRST_YEAR, LAST_YEAR = 1970, 9998
 def moment(text: str) -> datetime | None:
     """Return what "2026-11-20" or "2026-11-20T18:00" means, or None where it means no moment.
 
-    A date is its beginning. By the site's clock, unless the text names its zone.
+    A date is its beginning. By the site's clock, unless the text names its zone. Without a zone
+    where the site has none.
     """
     try:
         found = parse_datetime(text)
@@ -26,4 +28,6 @@ def moment(text: str) -> datetime | None:
         return None
     if found is None or not FIRST_YEAR <= found.year <= LAST_YEAR:
         return None
+    if not settings.USE_TZ:
+        return timezone.make_naive(found) if timezone.is_aware(found) else found
     return found if timezone.is_aware(found) else timezone.make_aware(found)

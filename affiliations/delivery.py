@@ -104,23 +104,23 @@ def _settle_alone(result: Result) -> bool:
     logged, and the callback falls due again when its lease is over. Raises an error of the
     database only where that takes nothing else either.
     """
-    try:
-        return outcomes.settle([result])[0]
-    except Error:
-        _see_that_it_can_be_written(result.callback)
-    if result.attempt.answer:
-        result.attempt.answer = UNSTORABLE
-    try:
-        return outcomes.settle([result])[0]
-    except Error as error:
-        _see_that_it_can_be_written(result.callback)
-        # Its kind only: what it says may show what was to be stored.
-        logger.error(
-            "Callback %s was attempted, and the database does not take what came of it: %s",
-            result.callback,
-            type(error).__name__,
-        )
-        return False
+    problem = ""
+    # Twice as it is: two workers may only have been in each other's way.
+    for with_words in (True, True, False):
+        if not with_words and result.attempt.answer:
+            result.attempt.answer = UNSTORABLE
+        try:
+            return outcomes.settle([result])[0]
+        except Error as error:
+            _see_that_it_can_be_written(result.callback)
+            # Its kind only: what it says may show what was to be stored.
+            problem = type(error).__name__
+    logger.error(
+        "Callback %s was attempted, and the database does not take what came of it: %s",
+        result.callback,
+        problem,
+    )
+    return False
 
 
 def _see_that_it_can_be_written(callback: Callback) -> None:

@@ -209,10 +209,13 @@ def _record(
         ours = [each for each, it_is in zip(results, kept, strict=True) if it_is]
         CallbackAttempt.objects.using(using).bulk_create(each.attempt for each in ours)
         for callback, attempt, _ in ours:
-            # Here, as nobody would find out later that it should have been.
+            # Here, as nobody would find out later that it should have been. Where somebody holds
+            # it, what is called next at that address is answered likewise.
             if attempt.status == GONE and callback.subscription:
-                reason = "The partner answered 410: this address is gone."
-                outbox.switch_off(callback.subscription, reason=reason)
+                here = Subscription.objects.using(using).filter(pk=callback.subscription.pk)
+                if list(here.lock_free().values_list("pk")):
+                    reason = "The partner answered 410: this address is gone."
+                    outbox.switch_off(callback.subscription, reason=reason)
         if faults.POINT:
             faults.reach("recorded")
     return kept

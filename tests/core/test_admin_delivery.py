@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.utils import timezone
 
 from affiliations import outbox
@@ -406,6 +407,14 @@ class TestCallbacks:
             rows = re.findall(r'name="_selected_action" value="(\d+)"', text)
             assert rows == [str(each.pk) for each in shown], since
             assert "is no date" not in text
+
+    @pytest.mark.skipif(connection.vendor == "postgresql", reason="a session keeps its zone")
+    def test_a_site_without_time_zones_has_the_filter_too(self, admin_client, settings):
+        settings.USE_TZ = False
+        make_callback(created_on=datetime(2026, 11, 20, 12))  # noqa: DTZ001 - it has none
+        for since, shown in (("2026-11-20", 1), ("2026-11-22T00:00Z", 0)):
+            text = page(admin_client, "callback_changelist", since=since)
+            assert text.count('name="_selected_action"') == shown
 
     @pytest.mark.parametrize(
         "since",

@@ -1,12 +1,12 @@
 """Who is handed which callbacks: what is kept in mind, what is asked anew, and what is read."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.utils import timezone
 
-from affiliations import claims, outbox, outcomes
+from affiliations import callbackurl, claims, outbox, outcomes
 from affiliations.delivery import deliver_due
 from affiliations.models import Callback, Destination
 from affiliations.testing import freeze
@@ -197,3 +197,62 @@ def test_a_site_without_time_zones_claims_too(settings):
     claimer = claims.Claimer()
     assert [each.pk for each in claimer.claim()] == [row.pk]
     assert claimer.claim() == []
+
+
+def test_a_host_in_another_spelling_ends_no_claim():
+    """MariaDB takes the two for one, and Python does not."""
+    [mine] = make_waiting(["partner.example"])
+    strange = Callback.objects.create(
+        partner=make_partner(), url="http://Partner.Example/x", host="Partner.Example"
+    )
+    outbox.adopt()
+    taken = [claims.Claimer().claim(CAP) for _ in range(2)]
+    assert {each.pk for some in taken for each in some} == {mine.pk, strange.pk}
+
+
+def test_a_host_is_known_in_lower_case():
+    assert callbackurl.host("https://Partner.Example:443/X?y") == "partner.example"
+
+
+def test_values_are_read_by_the_connection_that_they_came_by():
+    """Two databases of one kind may keep their times in two zones."""
+    connections["other"] = connections["default"].copy("other")
+    try:
+        for alias in ("default", "other"):
+            converters = [
+                each for _, _, some in claims._converters(Callback, alias) for each in some
+            ]
+            of = [each.__self__ for each in converters if hasattr(each, "__self__")]
+            ours = [each.connection for each in of if hasattr(each, "connection")]
+            assert all(each is connections[alias] for each in ours)
+    finally:
+        del connections["other"]
+
+
+@pytest.mark.skipif(connection.vendor == "postgresql", reason="a session keeps its time zone")
+def test_nothing_waits_where_the_database_is_in_another_zone(monkeypatch):
+    connection = connections["default"]
+    monkeypatch.setitem(connection.settings_dict, "TIME_ZONE", "America/New_York")
+    for name in ("timezone", "timezone_name"):
+        monkeypatch.delitem(connection.__dict__, name, raising=False)
+    outbox.know(["a.example"], "default")
+    seen = looks(monkeypatch)
+    with freeze(datetime(2026, 7, 1, 2, tzinfo=UTC)):
+        assert claims.Claimer().claim() == []
+    assert len(seen) == 1
+
+
+def test_a_host_that_has_all_it_may_is_no_race_that_was_lost(monkeypatch):
+    make_waiting(number=CAP + 1)
+    slept = []
+    monkeypatch.setattr(claims.time, "sleep", slept.append)
+    claimer = claims.Claimer()
+    assert len(claimer.claim(CAP)) == CAP
+    assert claimer.claim(CAP) == []
+    assert slept == []
+
+
+def test_a_claim_of_very_many_hosts_takes_what_a_statement_can_hold():
+    """SQLite takes no union of more than 500 parts."""
+    make_waiting([f"{number}.example" for number in range(600)])
+    assert len(claims.Claimer().claim(600)) == claims.MOST
