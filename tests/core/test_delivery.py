@@ -755,15 +755,22 @@ def test_a_result_that_is_recorded_at_the_second_try_counts_once(server, subscri
 
 
 @contextmanager
-def an_open_transaction_that_wrote_a_callback(subscription):
-    """Have the site busy with something, after it has written a callback."""
+def an_open_transaction_that_wrote_a_callback(subscription, *, enqueued=""):
+    """Have the site busy with something, after it has written a callback.
+
+    One of a subscription's, or one `enqueued` to an address without any.
+    """
     wrote, over = threading.Event(), threading.Event()
 
     def order():
         try:
             with transaction.atomic():
                 fields = {"partner": subscription.partner, "url": subscription.callback_url}
-                Callback.objects.create(**fields, subscription=subscription, state="canceled")
+                if enqueued:
+                    later = timezone.now() + timedelta(hours=1)
+                    outbox.enqueue([Callback(**fields | {"url": enqueued}, due=later)])
+                else:
+                    Callback.objects.create(**fields, subscription=subscription, state="canceled")
                 wrote.set()
                 over.wait(PATIENCE)
         finally:
@@ -796,6 +803,15 @@ def test_no_transaction_of_the_site_is_waited_for(server, subscription, off, sta
     assert meanwhile + deliver_due().attempted == (1 if off else 2)
     parked = Callback.objects.filter(state="parked").count()
     assert parked == (1 if off else 0)
+
+
+@in_threads
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="only one writes at a time there")
+def test_a_host_is_called_while_the_site_writes_another_callback_to_it(server, subscription):
+    make_rows(server, 2)
+    url = f"{server.url}/later"
+    with an_open_transaction_that_wrote_a_callback(subscription, enqueued=url):
+        assert deliver_due() == (2, 2)
 
 
 @pytest.mark.django_db
