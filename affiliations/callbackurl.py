@@ -12,8 +12,10 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlsplit
+
+from django.views.decorators.debug import sensitive_variables
 
 from .exceptions import InvalidCallbackURL
 
@@ -22,10 +24,12 @@ __all__ = [
     "MAX_LENGTH",
     "MAX_RENDERED_LENGTH",
     "PLACEHOLDERS",
+    "TOKEN",
     "host",
     "render",
     "request_target",
     "validate",
+    "with_token",
 ]
 
 PLACEHOLDERS = (
@@ -43,6 +47,8 @@ PLACEHOLDERS = (
     "sub4",
     "sub5",
 )
+#: Stands for what a network knows us by, see `AFFILIATE_CALLBACK_TOKENS`.
+TOKEN = "security_token"  # noqa: S105 - its name, not the token
 MAX_LENGTH = 2_000
 MAX_RENDERED_LENGTH = 8_000
 #: What every database can keep unique. Names have up to 253 characters, and few any port.
@@ -65,12 +71,14 @@ _IN_PATH = "!$&'()*+,;=:@/%"
 _IN_QUERY = _IN_PATH + "?"
 
 
-def validate(url: str, *, names_visitor: bool = True) -> None:
+def validate(
+    url: str, *, names_visitor: bool = True, placeholders: Sequence[str] = PLACEHOLDERS
+) -> None:
     """Raise InvalidCallbackURL, in words for staff, unless `url` is a callback URL.
 
     Without `names_visitor`, {visitor_id} may be missing: what is posted has it in its body.
     """
-    render(url, {})
+    render(url, {}, placeholders)
     if not names_visitor:
         return
     sent, _, fragment = url.partition("#")
@@ -82,14 +90,15 @@ def validate(url: str, *, names_visitor: bool = True) -> None:
         )
 
 
-def render(url: str, values: Mapping[str, str]) -> str:
+def render(url: str, values: Mapping[str, str], placeholders: Sequence[str] = PLACEHOLDERS) -> str:
     """Return the URL to call: the template `url` with its placeholders replaced.
 
-    A placeholder without a value becomes nothing. The result is ASCII in normal form (RFC 3986,
-    section 6.2.2), so that no HTTP library rewrites it and the bytes that were signed are the
-    bytes that are sent. Raises InvalidCallbackURL for a template that `validate` refuses, except
-    that {visitor_id} may be missing, as it may in rows of the predecessor; and for a result
-    longer than MAX_RENDERED_LENGTH.
+    Those of `placeholders` may stand in it. One without a value becomes nothing, and `TOKEN` stays
+    as it is: it is filled in when the call is made, and is kept nowhere. The result is ASCII in
+    normal form (RFC 3986, section 6.2.2), so that no HTTP library rewrites it and the bytes that
+    were signed are the bytes that are sent. Raises InvalidCallbackURL for a template that
+    `validate` refuses, except that {visitor_id} may be missing, as it may in rows of the
+    predecessor; and for a result longer than MAX_RENDERED_LENGTH.
     """
     _check_characters(url)
     match = _URL.fullmatch(url)
@@ -99,7 +108,7 @@ def render(url: str, values: Mapping[str, str]) -> str:
     path = _path(match["path"] or "/")
     query = _normal(match["query"] or "", _IN_QUERY)
     fragment = _normal(match["fragment"] or "", _IN_QUERY)
-    _check_placeholders(path + query + fragment)
+    _check_placeholders(path + query + fragment, placeholders)
     rendered = f"{match['scheme'].lower()}://{authority}{_filled_path(path, values)}"
     if query := _filled(query, values):
         rendered += f"?{query}"
@@ -121,6 +130,19 @@ def host(url: str) -> str:
     scheme, _, rest = url.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     return authority.removesuffix(":80" if scheme == "http" else ":443")[:MAX_HOST].lower()
+
+
+@sensitive_variables()
+def with_token(url: str, tokens: Mapping[str, str]) -> str:
+    """Return a URL that `render` made with the token of its host in the place of `TOKEN`.
+
+    Raises LookupError where there is none for that host. Braces stand in no other place: `render`
+    escapes those of values, and refuses any in templates.
+    """
+    marker = f"{{{TOKEN}}}"
+    if marker not in url:
+        return url
+    return url.replace(marker, quote(tokens[host(url)], safe=""))
 
 
 def request_target(url: str) -> str:
@@ -252,16 +274,22 @@ def _normal_escape(match: re.Match[str]) -> str:
     return character if character in _UNRESERVED else match[0].upper()
 
 
-def _check_placeholders(template: str) -> None:
+def _check_placeholders(template: str, placeholders: Sequence[str]) -> None:
     for name in _PLACEHOLDER.findall(template):
-        if name not in PLACEHOLDERS:
-            known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
-            raise InvalidCallbackURL(f"{{{name:.60}}} is not a placeholder. There are: {known}.")
+        if name not in placeholders:
+            known = ", ".join(f"{{{each}}}" for each in placeholders)
+            there_are = f"There are: {known}." if known else "There can be none here."
+            raise InvalidCallbackURL(f"{{{name:.60}}} is not a placeholder. {there_are}")
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(
-        lambda match: quote(values.get(match[1], ""), safe="", errors="replace"), template
+        lambda match: (
+            match[0]
+            if match[1] == TOKEN
+            else quote(values.get(match[1], ""), safe="", errors="replace")
+        ),
+        template,
     )
 
 

@@ -1,6 +1,6 @@
 """Report everything that is wrong with the settings, at once, each by an id of its own.
 
-Errors E001 to E018 are those of the settings, see conf.py. The rest:
+Errors E001 to E019 are those of the settings, see conf.py. The rest:
 
 - E020: an item of AFFILIATE_TRIGGERS is not of a form that can be read
 - E021 to E023: its signal, receiver or sender does not resolve
@@ -32,7 +32,7 @@ from django.dispatch import Signal
 from django.utils.module_loading import import_string
 
 from . import firing, tasks
-from .conf import Settings, settings
+from .conf import Group, settings
 from .models import Callback, CallbackAttempt, Partner, Subscription, Visitor
 from .models.partners import site_keys
 from .signals import callbacks_enqueued
@@ -64,22 +64,28 @@ def register() -> None:
 
 
 def check_settings(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
-    """Hold every setting against its rule."""
+    """Hold every setting of the core against its rule."""
+    found = against_rules(settings)
+    for name in ("ATTRIBUTION", "CONSENT"):
+        value = getattr(settings, name)
+        if isinstance(value, str) and value not in ("last", "first") and "." in value.strip("."):
+            found += resolves(value, f"AFFILIATE_{name}", "affiliations.E034", callable)
+    return found
+
+
+def against_rules(group: Group) -> list[CheckMessage]:
+    """Hold every setting of an app against its rule."""
     found: list[CheckMessage] = []
-    for setting in Settings.declared():
-        value = getattr(settings, setting.name)
+    for setting in group.declared():
+        value = getattr(group, setting.name)
         if problem := setting.rule(value):
             is_now = "It is not shown, as it is secret" if setting.secret else f"It is {value!r}"
             hint = f"{is_now}; the default is {setting.default!r}."
             found.append(Error(f"{setting.setting} {problem}.", hint=hint, id=setting.check_id))
-    for name in ("ATTRIBUTION", "CONSENT"):
-        value = getattr(settings, name)
-        if isinstance(value, str) and value not in ("last", "first") and "." in value.strip("."):
-            found += _resolves(value, f"AFFILIATE_{name}", "affiliations.E034", callable)
     return found
 
 
-def _resolves(path: Any, what: str, check_id: str, fits: Any) -> list[CheckMessage]:
+def resolves(path: Any, what: str, check_id: str, fits: Any) -> list[CheckMessage]:
     try:
         value = firing.resolve(path)
     except Exception as error:  # noqa: BLE001 - importing the site's module may raise anything
@@ -123,10 +129,10 @@ def check_triggers(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]
 
 
 def _check_trigger(trigger: Trigger, where: str) -> Iterable[CheckMessage]:
-    yield from _resolves(
+    yield from resolves(
         trigger.signal, f"{where}, signal", "affiliations.E021", lambda it: isinstance(it, Signal)
     )
-    yield from _resolves(
+    yield from resolves(
         trigger.receiver, f"{where}, receiver", "affiliations.E022", _is_plain_function
     )
     try:

@@ -90,7 +90,7 @@ TAKE = """
 """
 READ = """
     SELECT {columns} FROM affiliations_callback c
-    JOIN affiliations_partner p ON p.id = c.partner_id
+    LEFT JOIN affiliations_partner p ON p.id = c.partner_id
     LEFT JOIN affiliations_subscription s ON s.id = c.subscription_id
     WHERE c.id IN ({ids}) AND c.token = %s ORDER BY c.id
 """

@@ -119,6 +119,18 @@ def a_secret(value: Any) -> str:
     return "must be empty, or 16 to 200 visible ASCII characters"
 
 
+def secrets_by_host(value: Any) -> str:
+    """Accept a dictionary of hosts, each with a token of printable ASCII."""
+    if not isinstance(value, dict):
+        return "must be a dictionary of hosts and their tokens"
+    for host, token in value.items():
+        if not (isinstance(host, str) and re.fullmatch(r"[a-z0-9.:\[\]_-]{1,255}", host)):
+            return f"holds {host!r:.80}, which is no host in small letters"
+        if not (isinstance(token, str) and re.fullmatch(r"[!-~]{1,500}", token)):
+            return f"holds a token for {host} that is not 1 to 500 visible ASCII characters"
+    return ""
+
+
 def triggers(value: Any) -> str:
     """Accept a sequence; what is wrong inside an item, the trigger checks say item by item."""
     return "" if isinstance(value, list | tuple) else "must be a list or tuple of triggers"
@@ -148,8 +160,8 @@ class Setting(Generic[T]):
     @overload
     def __get__(self, instance: None, owner: type) -> Setting[T]: ...
     @overload
-    def __get__(self, instance: Settings, owner: type) -> T: ...
-    def __get__(self, instance: Settings | None, owner: type) -> Setting[T] | T:
+    def __get__(self, instance: Group, owner: type) -> T: ...
+    def __get__(self, instance: Group | None, owner: type) -> Setting[T] | T:
         if instance is None:
             return self
         value: T = getattr(django_settings, self.setting, self.default)
@@ -157,8 +169,24 @@ class Setting(Generic[T]):
         return value
 
 
-class Settings:
-    """The suite's settings, as attributes without the prefix."""
+class Group:
+    """Settings of one app, as attributes without the prefix."""
+
+    def __init__(self) -> None:
+        setting_changed.connect(self._forget_changed)
+
+    @classmethod
+    def declared(cls) -> list[Setting[Any]]:
+        """Return every setting, in the order of the class."""
+        return [value for value in vars(cls).values() if isinstance(value, Setting)]
+
+    def _forget_changed(self, *, setting: str, **kwargs: Any) -> None:
+        """Read a setting anew after `override_settings` and its kin have changed it."""
+        self.__dict__.pop(setting.removeprefix(PREFIX), None)
+
+
+class Settings(Group):
+    """The core's settings."""
 
     QUERY_STRING_KEY = Setting("affiliate_id", a_token, "affiliations.E001")
     SESSION_KEY = Setting("affiliate_visitor_id", a_token, "affiliations.E002")
@@ -179,20 +207,8 @@ class Settings:
     CALLBACKS_PER_HOST = Setting(4, a_number(1, 1000), "affiliations.E015")
     EGRESS_PROXY = Setting("", a_proxy, "affiliations.E016", secret=True)
     EGRESS_PROXY_PASSWORD = Setting("", a_password, "affiliations.E018", secret=True)
+    CALLBACK_TOKENS: Setting[Any] = Setting({}, secrets_by_host, "affiliations.E019", secret=True)
     METRICS_TOKEN = Setting("", a_secret, "affiliations.E017", secret=True)
-
-    @classmethod
-    def declared(cls) -> list[Setting[Any]]:
-        """Return every setting, in the order of this class."""
-        return [value for value in vars(cls).values() if isinstance(value, Setting)]
 
 
 settings = Settings()
-
-
-def forget_changed(*, setting: str, **kwargs: Any) -> None:
-    """Read a setting anew after `override_settings` and its kin have changed it."""
-    settings.__dict__.pop(setting.removeprefix(PREFIX), None)
-
-
-setting_changed.connect(forget_changed, dispatch_uid="affiliations.conf")

@@ -25,6 +25,7 @@ KNOWN_FROM = {
     "session": "in the browser's session",
     "cookie": "by the browser's cookie",
     "user": "as an earlier visit of the same user",
+    "transaction": "by the click through a link that the purchase fulfils",
     "caller": "named by the trigger itself",
 }
 DROPPED = {
@@ -135,6 +136,7 @@ def explain(record: Mapping[str, Any]) -> str:
     rule = {
         "last": "The latest click earns the conversion.",
         "first": "The earliest click within the window earns the conversion.",
+        "transaction": "The most recent click through a link to what was bought earns it.",
     }.get(policy, f"The site's own policy {policy} decided." if policy else "No record was kept.")
     return "\n".join([rule, *(_line(each) for each in record.get("candidates", []))])
 

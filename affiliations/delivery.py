@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from . import __version__, callbackurl, claims, egress, outbox, outcomes, querysets, signing, wakeup
+from .conf import settings
 from .models import Callback, CallbackAttempt
 from .models.callbacks import MAX_REASON
 from .outcomes import Result
@@ -42,6 +44,11 @@ AHEAD = 0.2
 RECONNECT, MAX_RECONNECT = 0.2, 5.0
 #: Seconds to wait for it in all, where it is time to end.
 PATIENCE = 10.0
+#: Why a call was not made, and what to do about it.
+UNSIGNABLE = (
+    "The partner's signing secret was made with a key of the site that is gone. Issue a new one."
+)
+TOKENLESS = "AFFILIATE_CALLBACK_TOKENS has no token for this host."
 #: What is recorded in the place of words that the database does not take.
 UNSTORABLE = "(words that cannot be stored)"
 
@@ -51,30 +58,7 @@ def attempt(callback: Callback, *, timeout: float = egress.TIMEOUT) -> Result:
     """Make one call for a claimed callback, and return what came of it, recorded nowhere yet."""
     started = timezone.now()
     clock = time.monotonic()
-    secrets = callback.partner.signing_secrets(started)
-    if secrets:
-        body = callback.body.encode()
-        timestamp = int(started.timestamp())
-        payload = signing.payload(callback.method, callbackurl.request_target(callback.url), body)
-        signature = signing.signature_header(secrets, callback.webhook_id, timestamp, payload)
-        headers = {
-            "User-Agent": f"django-affiliations/{__version__}",
-            "webhook-id": callback.webhook_id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature,
-        }
-        if body:
-            headers["Content-Type"] = "application/json"
-        answer = egress.send(
-            callback.method, callback.url, headers=headers, body=body, timeout=timeout
-        )
-    else:
-        answer = egress.Answer(
-            None,
-            "The partner's signing secret was made with a key of the site "
-            "that is gone. Issue a new one.",
-            ours=True,
-        )
+    answer = _answer(callback, started, timeout)
     said = outcomes.kept_of(answer.body)
     made = CallbackAttempt(
         callback=callback,
@@ -87,6 +71,33 @@ def attempt(callback: Callback, *, timeout: float = egress.TIMEOUT) -> Result:
         answer_until=started + outcomes.ANSWERS_KEPT if said else None,
     )
     return Result(callback, made, answer)
+
+
+@sensitive_variables()
+def _answer(callback: Callback, started: datetime, timeout: float) -> egress.Answer:
+    body = callback.body.encode()
+    timestamp = int(started.timestamp())
+    headers = {
+        "User-Agent": f"django-affiliations/{__version__}",
+        "webhook-id": callback.webhook_id,
+        "webhook-timestamp": str(timestamp),
+    }
+    if body:
+        headers["Content-Type"] = "application/json"
+    try:
+        url = callbackurl.with_token(callback.url, settings.CALLBACK_TOKENS)
+    except LookupError:
+        return egress.Answer(None, TOKENLESS, ours=True)
+    # A call on nobody's behalf has nobody who could verify it.
+    if callback.partner is not None:
+        secrets = callback.partner.signing_secrets(started)
+        if not secrets:
+            return egress.Answer(None, UNSIGNABLE, ours=True)
+        payload = signing.payload(callback.method, callbackurl.request_target(url), body)
+        headers["webhook-signature"] = signing.signature_header(
+            secrets, callback.webhook_id, timestamp, payload
+        )
+    return egress.send(callback.method, url, headers=headers, body=body, timeout=timeout)
 
 
 def deliver(callback: Callback, *, timeout: float = egress.TIMEOUT) -> bool:

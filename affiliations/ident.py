@@ -1,6 +1,7 @@
 """Read, make and write the one anonymous cookie that the suite sets.
 
-Only where `AFFILIATE_COOKIE` is on, and only when something needs it. The cookie holds 128 random
+Only where `AFFILIATE_COOKIE` is on, or an app of the suite that is installed cannot do without it,
+and only when something needs it. The cookie holds 128 random
 bits and a signature, nothing about the browser or the person.
 """
 
@@ -10,6 +11,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django.apps import apps
 from django.core import signing
 from django.utils.cache import patch_vary_headers
 
@@ -18,7 +20,7 @@ from .conf import settings
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponseBase
 
-__all__ = ["drop", "ensure", "read", "write"]
+__all__ = ["drop", "ensure", "of_cookie", "read", "write"]
 
 LENGTH = 22
 ATTRIBUTE = "_affiliate_ident"
@@ -35,12 +37,13 @@ class _Ident:
 def _of(request: HttpRequest) -> _Ident:
     known: _Ident | None = getattr(request, ATTRIBUTE, None)
     if known is None:
-        known = _Ident(_unsign(request.COOKIES.get(settings.COOKIE_NAME, "")))
+        known = _Ident(of_cookie(request.COOKIES.get(settings.COOKIE_NAME, "")))
         setattr(request, ATTRIBUTE, known)
     return known
 
 
-def _unsign(cookie: str) -> str:
+def of_cookie(cookie: str) -> str:
+    """Return the ident that a cookie's value holds, or "" where it is not one of ours."""
     try:
         value = signing.Signer(salt=SALT).unsign(cookie)
     except signing.BadSignature:
@@ -48,17 +51,25 @@ def _unsign(cookie: str) -> str:
     return value if len(value) == LENGTH else ""
 
 
+def is_used() -> bool:
+    """Tell whether browsers may have the cookie: an app says that it needs it by `needs_ident`."""
+    return settings.COOKIE or any(
+        getattr(each, "needs_ident", False) for each in apps.get_app_configs()
+    )
+
+
 def read(request: HttpRequest) -> str:
     """Return the browser's ident, or "" if it has none, or the site uses no cookie."""
-    return _of(request).value if settings.COOKIE else ""
+    return _of(request).value if is_used() else ""
 
 
-def ensure(request: HttpRequest) -> str:
-    """Return the browser's ident, made if it is missing; "" where the site uses no cookie.
+def ensure(request: HttpRequest, *, needed: bool = False) -> str:
+    """Return the browser's ident, made if it is missing.
 
-    The response then carries the cookie, with a new lifetime.
+    The response then carries the cookie, with a new lifetime. Where `AFFILIATE_COOKIE` is off, ""
+    and no cookie, unless it is `needed`: for an app whose configuration says `needs_ident`.
     """
-    if not settings.COOKIE:
+    if not (needed or settings.COOKIE):
         return ""
     known = _of(request)
     known.value = known.value or secrets.token_urlsafe(16)

@@ -74,15 +74,20 @@ def adopt() -> int:
 
 
 def address(
-    callback: Callback, template: str, values: Mapping[str, str], *, kind: str = "conversion"
+    callback: Callback,
+    template: str,
+    values: Mapping[str, str],
+    *,
+    kind: str = "conversion",
+    placeholders: Sequence[str] = callbackurl.PLACEHOLDERS,
 ) -> None:
-    """Fill in where a callback goes and what it says: `template` and `values` as `render` has them.
+    """Fill in where a callback goes and what it says: the template and the rest as `render` has it.
 
     A POST says it all as JSON, in the form that Standard Webhooks recommends: type, timestamp and
     data. Written once and never again, so that each attempt sends the same bytes.
     """
     try:
-        callback.url = callbackurl.render(template, values)
+        callback.url = callbackurl.render(template, values, placeholders)
     except InvalidCallbackURL as error:
         # Rows from before the rules may hold such a URL: what happened counts all the same, and
         # staff see why nobody could be told.

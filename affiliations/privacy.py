@@ -82,7 +82,7 @@ def export_user(user: Any) -> dict[str, Any]:
         "callbacks": [
             {
                 "id": each.webhook_id,
-                "partner": each.partner.name,
+                "partner": each.partner and each.partner.name,
                 "address": each.url,
                 "body": each.body,
                 "state": each.state,

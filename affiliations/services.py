@@ -30,6 +30,7 @@ from .signals import (
 )
 
 __all__ = [
+    "credit_visitor",
     "explain",
     "export_user",
     "forget_user",
@@ -155,6 +156,54 @@ def record_conversion(
     except IntegrityError:
         # Somebody else was faster; any other broken constraint is a defect, and must be heard of.
         if Conversion.objects.using(using).filter(key=key, visitor__in=visitors).exists():
+            return None
+        raise
+
+
+def credit_visitor(
+    visitor: Visitor,
+    *,
+    trigger: str,
+    reference: str,
+    policy: str,
+    user: Any = None,
+    money: Money | None = None,
+) -> Conversion | None:
+    """Credit one visitor with a conversion that no attribution policy is asked for.
+
+    For whoever knows whose click it was: `policy` says by what rule, for the record. None where
+    there is no active deal with the visitor's partner, or the reference has converted for this
+    visitor and trigger before. What the partner is subscribed to it is told, as of any conversion.
+    Everything is written in the caller's transaction.
+    """
+    key = conversion_key(trigger, _shortened(reference))
+    using = router.db_for_write(Conversion)
+    try:
+        with transaction.atomic(using=using):
+            found = _candidates(trigger, key, None, {visitor.pk: "transaction"}, "")
+            credited = found.get(visitor.pk)
+            if credited is None or credited.converted or not credited.partner.active:
+                return None
+            candidate = Candidate(
+                credited.pk, credited.partner.uid, credited.clicked_on, "transaction"
+            )
+            decision = decisions.decide([candidate], policy, decisions.last)
+            if decision is None:
+                return None
+            conversion = Conversion(
+                visitor=credited,
+                trigger=trigger,
+                reference=_shortened(reference),
+                key=key,
+                user=user,
+                amount_minor=money.minor if money else None,
+                currency=money.currency if money else "",
+                decision=decision.record,
+            )
+            _write(conversion, decision.shares, {credited.pk: credited}, using)
+            return conversion
+    except IntegrityError:
+        if Conversion.objects.using(using).filter(key=key, visitor=visitor).exists():
             return None
         raise
 

@@ -18,6 +18,8 @@ __all__ = ["HOURS", "attempts_by_hour", "figures", "prometheus"]
 LAST_MINUTE = timedelta(minutes=1)
 LAST_DAY = timedelta(days=1)
 HOURS = 48
+#: Stands for the calls that are made on no partner's behalf.
+NOBODYS = "(no partner)"
 
 State = Callback.State
 COUNTED = ("due", "in_flight", "waiting", "parked", "dead", "refused")
@@ -84,11 +86,14 @@ def _by_partner(now: datetime) -> list[dict[str, Any]]:
         .values(partner=models.F("callback__partner"))
         .annotate(attempts=Count("pk"), delivered=Count("pk", filter=_delivered()))
     )
-    rows: dict[int, dict[str, Any]] = {}
+    rows: dict[int | None, dict[str, Any]] = {}
     for row in (*counted, *lately):
         rows.setdefault(row["partner"], {"since": None}).update(row)
-    names = Partner.objects.filter(pk__in=rows).values_list("pk", "uid", "name")
-    return [_as_figures(uid, name, rows[pk], now) for pk, uid, name in names.order_by("name", "pk")]
+    names = Partner.objects.filter(pk__in=[pk for pk in rows if pk]).order_by("name", "pk")
+    whose: list[tuple[int | None, str, str]] = [*names.values_list("pk", "uid", "name")]
+    if None in rows:
+        whose.append((None, "", NOBODYS))
+    return [_as_figures(uid, name, rows[pk], now) for pk, uid, name in whose]
 
 
 def _as_figures(uid: str, name: str, row: dict[str, Any], now: datetime) -> dict[str, Any]:

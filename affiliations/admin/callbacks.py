@@ -163,7 +163,7 @@ class CallbackAdmin(ActingAdmin):
 
     @admin.display(description=gettext_lazy("partner"))
     def partner_(self, callback: Callback) -> Any:
-        return link(self.admin_site, callback.partner)
+        return link(self.admin_site, callback.partner) if callback.partner else NOTHING
 
     @admin.display(description=gettext_lazy("about"))
     def about(self, callback: Callback) -> Any:

@@ -75,7 +75,7 @@ class CallbackInline(RecordInline):
 
     @admin.display(description=gettext_lazy("partner"))
     def partner_(self, callback: Callback) -> Any:
-        return link(self.admin_site, callback.partner)
+        return link(self.admin_site, callback.partner) if callback.partner else NOTHING
 
     @admin.display(description=gettext_lazy("callback"))
     def callback(self, callback: Callback) -> Any:

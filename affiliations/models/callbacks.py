@@ -57,7 +57,13 @@ class Callback(models.Model):
         _("id"), max_length=40, unique=True, default=new_webhook_id, editable=False
     )
     partner = models.ForeignKey(
-        Partner, models.CASCADE, verbose_name=_("partner"), related_name="callbacks"
+        Partner,
+        models.CASCADE,
+        verbose_name=_("partner"),
+        related_name="callbacks",
+        null=True,
+        blank=True,
+        help_text=_("On whose behalf it is made, and who can verify its signature."),
     )
     subscription = models.ForeignKey(
         Subscription,

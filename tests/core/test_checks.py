@@ -90,6 +90,16 @@ WRONG = {
         "http://user:@proxy:3128",
     ],
     "AFFILIATE_EGRESS_PROXY_PASSWORD": [None, 3, "two\nlines", "\x7f", "\udcff"],
+    "AFFILIATE_CALLBACK_TOKENS": [
+        None,
+        [("a.example", "x")],
+        {"A.example": "the-password"},
+        {"https://a.example": "x"},
+        {3: "x"},
+        {"a.example": ""},
+        {"a.example": "with a blank"},
+        {"a.example": None},
+    ],
     "AFFILIATE_METRICS_TOKEN": [None, 3, "short", "x" * 201, "with a blank in it all"],
 }
 
@@ -115,6 +125,7 @@ def test_every_setting_wrong_in_turn(name, value):
         ("AFFILIATE_EGRESS_PROXY", "http://user:the-password@proxy:3128"),
         ("AFFILIATE_EGRESS_PROXY_PASSWORD", "the-password\n"),
         ("AFFILIATE_METRICS_TOKEN", "the-password in words"),
+        ("AFFILIATE_CALLBACK_TOKENS", {"a.example": "the-password in words"}),
     ],
 )
 def test_a_secret_setting_that_is_wrong_is_not_shown(name, value):
@@ -144,6 +155,7 @@ def shown_by_django(rf):
 SECRETS = {
     "AFFILIATE_EGRESS_PROXY": "http://user@proxy:3128",
     "AFFILIATE_EGRESS_PROXY_PASSWORD": "the-password",
+    "AFFILIATE_CALLBACK_TOKENS": {"a.example": "the-password"},
     "AFFILIATE_METRICS_TOKEN": "the-password-of-prometheus",
 }
 

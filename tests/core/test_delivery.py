@@ -21,7 +21,7 @@ from django.db import InterfaceError, OperationalError, connection, connections,
 from django.urls import reverse
 from django.utils import timezone
 
-from affiliations import claims, delivery, egress, outbox, outcomes, status, tasks, wakeup
+from affiliations import claims, delivery, egress, outbox, outcomes, signing, status, tasks, wakeup
 from affiliations.delivery import Courier, Tally, deliver_due
 from affiliations.exceptions import InvalidTransition
 from affiliations.models import Callback, CallbackAttempt, Destination, Subscription
@@ -1031,3 +1031,44 @@ def test_what_waits_for_a_subscription_that_is_deleted(server, subscription, off
     Subscription.objects.get().delete()
     states = Callback.objects.order_by("state").values_list("state", flat=True)
     assert list(states) == sorted([became, became, "delivered"])
+
+
+# On nobody's behalf, and with what a network knows us by
+
+
+@in_threads
+def test_a_call_on_nobodys_behalf_is_made_and_not_signed(server):
+    make_rows(server, 1, partner=None)
+    assert deliver_due() == (1, 1)
+    [call] = server.heard
+    assert call.headers["webhook-id"] == Callback.objects.get().webhook_id
+    assert "webhook-signature" not in call.headers
+    [nobodys] = status.figures()["partners"]
+    assert (nobodys["uid"], nobodys["attempts"], nobodys["delivered"]) == ("", 1, 1)
+    assert status.figures()["total"]["delivered"] == 1
+
+
+@in_threads
+def test_a_token_is_sent_to_its_host_and_kept_nowhere(server, settings):
+    host = urlsplit(server.url).netloc
+    settings.AFFILIATE_CALLBACK_TOKENS = {host: "se/cret&x=1"}
+    make_rows(server, 1, url=f"{server.url}/x?token={{security_token}}&v=1")
+    assert deliver_due() == (1, 1)
+    [call] = server.heard
+    assert call.target == "/x?token=se%2Fcret%26x%3D1&v=1"
+    secrets = Callback.objects.get().partner.signing_secrets()
+    signing.verify(secrets, dict(call.headers), call.target.encode(), time.time())
+    for table in (Callback, CallbackAttempt):
+        assert "se/cret" not in str(list(table.objects.values()))
+        assert "se%2Fcret" not in str(list(table.objects.values()))
+
+
+@in_threads
+def test_another_hosts_token_is_not_sent(server, settings):
+    settings.AFFILIATE_CALLBACK_TOKENS = {"network.example": "se/cret"}
+    make_rows(server, 1, url=f"{server.url}/x?token={{security_token}}")
+    assert deliver_due() == (1, 0)
+    assert not server.heard
+    callback = Callback.objects.get()
+    assert callback.state == Callback.State.PENDING
+    assert callback.reason == delivery.TOKENLESS

@@ -11,7 +11,7 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
-from affiliations import partners, visits
+from affiliations import partners, remembered, visits
 from affiliations.ident import SALT
 from affiliations.middleware import (
     AffiliateMiddleware,
@@ -429,7 +429,7 @@ def test_a_known_partner_costs_no_look_up(both_clients):
 def test_a_change_of_a_partner_is_seen_at_once_here_and_soon_elsewhere(monkeypatch):
     partner = make_partner()
     now = 1000.0
-    monkeypatch.setattr(partners.time, "monotonic", lambda: now)
+    monkeypatch.setattr(remembered.time, "monotonic", lambda: now)
     assert partners.active_id(partner.uid) == partner.pk
     partner.active = False
     partner.save()
@@ -441,6 +441,6 @@ def test_a_change_of_a_partner_is_seen_at_once_here_and_soon_elsewhere(monkeypat
 
 
 def test_strangers_cannot_fill_the_memory():
-    for number in range(2 * partners.SIZE):
+    for number in range(2 * remembered.SIZE):
         partners.active_id(f"{number:08}")
-    assert len(partners._known) <= partners.SIZE
+    assert len(partners._known) <= remembered.SIZE

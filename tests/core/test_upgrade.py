@@ -36,6 +36,7 @@ OURS = [
     "0004_subscription_once",
     "0005_callbacks_by_host",
     "0006_know_hosts",
+    "0007_callback_of_nobody",
 ]
 OLD_TABLES = ["affiliations_partner", "affiliations_subscription", "affiliations_visitor"]
 LARGEST_OLD_ID = 2**31 - 1
