@@ -17,8 +17,9 @@ from django.utils import timezone
 from .conf import settings
 from .models import Callback, CallbackAttempt, Conversion, Share, Visitor
 from .querysets import CallbackQuerySet
+from .signals import user_exported, user_forgotten
 
-__all__ = ["export_user", "forget_user", "purge_visitors"]
+__all__ = ["erase_callbacks", "export_user", "forget_user", "purge_visitors"]
 
 BATCH = 1000
 ERASED = "erased"
@@ -43,11 +44,11 @@ def _held(user: Any, using: str) -> tuple[list[int], list[int]]:
 
 
 def export_user(user: Any) -> dict[str, Any]:
-    """Return all that the core holds on a user, as what `json.dumps` accepts."""
+    """Return all that the suite holds on a user, as what `json.dumps` accepts."""
     using = router.db_for_read(Visitor)
     visits, conversions = _held(user, using)
     callbacks = Callback.objects.using(using).filter(conversion__in=conversions)
-    return {
+    data = {
         "user": str(user.pk),
         "visitors": [
             {
@@ -103,6 +104,14 @@ def export_user(user: Any) -> dict[str, Any]:
         ],
         "partner_of": list(user.affiliate_partners.order_by("pk").values_list("name", flat=True)),
     }
+    user_exported.send(Visitor, user=user, idents=_browsers(visits, using), data=data)
+    return data
+
+
+def _browsers(visits: list[int], using: str) -> set[str]:
+    """Return the idents that visits were made with."""
+    rows = Visitor.objects.using(using).filter(pk__in=visits).exclude(ident="")
+    return set(rows.values_list("ident", flat=True))
 
 
 def _own_part(decision: dict[str, Any], visits: list[int]) -> dict[str, Any]:
@@ -112,7 +121,7 @@ def _own_part(decision: dict[str, Any], visits: list[int]) -> dict[str, Any]:
 
 
 def forget_user(user: Any) -> dict[str, int]:
-    """Erase a user from everything that the core holds; return how many rows of what it touched.
+    """Erase a user from everything that the suite holds; return how many rows of what it touched.
 
     Callbacks that still wait are canceled: they would carry what was just erased to a partner. The
     user itself, its sessions, and other apps' rows are the site's to delete.
@@ -120,6 +129,7 @@ def forget_user(user: Any) -> dict[str, int]:
     using = router.db_for_write(Visitor)
     with transaction.atomic(using=using):
         visits, conversions = _held(user, using)
+        browsers = _browsers(visits, using)
         visitors = Visitor.objects.using(using).filter(pk__in=visits)
         callbacks = Callback.objects.using(using).filter(conversion__in=conversions)
         # A session may still name these visits. They must not become the user's again, nor be
@@ -137,14 +147,25 @@ def forget_user(user: Any) -> dict[str, int]:
                 reference=ERASED,
                 key=Concat(models.Value(f"{ERASED}:"), Cast("pk", models.CharField())),
             ),
-            "canceled": callbacks.waiting().update(
-                state=Callback.State.CANCELED, due=None, token=None, settled_on=timezone.now()
-            ),
+            "canceled": _cancel(callbacks),
             "callbacks": _erase_content(callbacks),
             "partners": user.affiliate_partners.count(),
         }
         user.affiliate_partners.clear()
+        user_forgotten.send(Visitor, user=user, idents=browsers, counts=erased)
     return erased
+
+
+def erase_callbacks(callbacks: CallbackQuerySet) -> None:
+    """Erase what callbacks tell of a person, and send none of them any more."""
+    _cancel(callbacks)
+    _erase_content(callbacks)
+
+
+def _cancel(callbacks: CallbackQuerySet) -> int:
+    return callbacks.waiting().update(
+        state=Callback.State.CANCELED, due=None, token=None, settled_on=timezone.now()
+    )
 
 
 def _erase_content(callbacks: CallbackQuerySet) -> int:

@@ -8,13 +8,13 @@ parameters are compared as they stand, and "&" alone separates them.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from urllib.parse import quote, unquote_to_bytes
 
 from django.utils.encoding import escape_uri_path
 from django.utils.http import escape_leading_slashes
 
-__all__ = ["find", "parameters", "redirect_target", "strip"]
+__all__ = ["find", "pairs", "parameters", "redirect_target", "strip"]
 
 # How much of a query `parameters` looks at. Servers stop far below, at 8 to 16 KiB.
 _SCANNED_CHARACTERS = 65_536
@@ -70,16 +70,34 @@ def parameters(query: str, keys: Collection[str], limit: int) -> dict[str, str]:
     characters. What stands after 64 KiB or 1,000 parameters is not looked at, so that a
     hostile query costs no more than a long one.
     """
+    found: dict[str, str] = {}
+    for name, value in _scanned(query):
+        if name in keys and name not in found:
+            found[name] = _storable(value)[:limit]
+    return {name: value for name, value in found.items() if value}
+
+
+def pairs(query: str) -> list[tuple[str, str]]:
+    """Return all parameters in their order, names and values fit to be stored; bounded likewise.
+
+    Names are decoded here, too. Whoever stores them says how much of them.
+    """
+    found = [(_storable(name), _storable(value)) for name, value in _scanned(query)]
+    return [each for each in found if each[0]]
+
+
+def _scanned(query: str) -> Iterator[tuple[str, str]]:
     scanned = query
     if len(query) > _SCANNED_CHARACTERS:
         # The last one may be cut in half, and half an id is another id.
         scanned = query[:_SCANNED_CHARACTERS].rpartition("&")[0]
-    found: dict[str, str] = {}
     for parameter in scanned.split("&", _SCANNED_PARAMETERS)[:_SCANNED_PARAMETERS]:
         name, _, value = parameter.partition("=")
-        if name in keys and name not in found:
-            found[name] = _UNSTORABLE.sub("", _decoded(value))[:limit]
-    return {name: value for name, value in found.items() if value}
+        yield name, value
+
+
+def _storable(text: str) -> str:
+    return _UNSTORABLE.sub("", _decoded(text))
 
 
 def _decoded(value: str) -> str:

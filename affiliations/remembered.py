@@ -44,3 +44,8 @@ class Remembered(Generic[T]):
         """Ask the database the next time that this key is seen."""
         with self._lock:
             self._known.pop(key, None)
+
+    def clear(self) -> None:
+        """Ask the database the next time, whatever is seen."""
+        with self._lock:
+            self._known.clear()

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import logging
+import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from django.db import Error, connections, transaction
+from django.db import Error, OperationalError, connections, transaction
 
-__all__ = ["guarded", "is_lost", "lazy"]
+__all__ = ["guarded", "is_lost", "lazy", "retried"]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Times that a transaction is tried which others were in the way of, and the longest pause.
+TRIES, PAUSE = 6, 0.05
+#: SQLSTATE of a failed serialization and of a deadlock; MariaDB's numbers of a changed row, of a
+#: lock that was not had in time, and of a deadlock.
+CONFLICTS = frozenset({"40001", "40P01", 1020, 1205, 1213})
 
 
 def guarded(action: Callable[[], Any], complaint: str, using: str) -> Any:
@@ -27,6 +37,31 @@ def guarded(action: Callable[[], Any], complaint: str, using: str) -> Any:
             raise
         logger.exception(complaint)
         return None
+
+
+def retried(action: Callable[[], T], using: str) -> T:
+    """Do something in a transaction on `using`, again where another one was in its way.
+
+    Within a transaction of the caller's it is done once: what came before could not be repeated.
+    """
+    if connections[using].in_atomic_block:
+        with transaction.atomic(using=using):
+            return action()
+    for left in range(TRIES - 1, -1, -1):
+        try:
+            with transaction.atomic(using=using):
+                return action()
+        except OperationalError as error:
+            if not left or not _is_conflict(error):
+                raise
+        time.sleep(random.uniform(0, PAUSE))  # noqa: S311
+    raise AssertionError("the last try returns or raises")
+
+
+def _is_conflict(error: OperationalError) -> bool:
+    cause = error.__cause__
+    codes = {getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None), *error.args[:1]}
+    return bool(codes & CONFLICTS) or "database is locked" in str(error)
 
 
 def is_lost(using: str) -> bool:

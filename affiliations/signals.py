@@ -13,6 +13,8 @@ __all__ = [
     "callbacks_enqueued",
     "conversion_recorded",
     "conversion_reversed",
+    "user_exported",
+    "user_forgotten",
     "visitor_identified",
     "visitor_registered",
 ]
@@ -55,6 +57,13 @@ conversion_recorded = GuardedSignal()
 
 #: conversion: it no longer counts.
 conversion_reversed = GuardedSignal()
+
+#: user, idents (of the user's browsers), data (to add to, under a key of the app's own): what is
+#: held on a user is being collected. A failing receiver fails the export: it must not be silent.
+user_exported = Signal()
+
+#: user, idents, counts (to add to): a user is being erased. A failing receiver undoes all of it.
+user_forgotten = Signal()
 
 #: callbacks: rows of the outbox that wait for their delivery. Whoever listens defers to the commit
 #: and writes nothing, so that no savepoint has to be paid for at each conversion.

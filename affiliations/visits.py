@@ -166,8 +166,12 @@ def chosen(visitors: Sequence[Visitor], newest: Visitor) -> Visitor:
     return visitors[0] if settings.ATTRIBUTION == "first" and visitors else newest
 
 
-def record(request: HttpRequest, partner_id: int, location: str) -> Visitor:
-    """Make the session's visitor of whoever came through the partner to `location` on this host."""
+def record(request: HttpRequest, partner_id: int, location: str, *, click_id: str = "") -> Visitor:
+    """Make the session's visitor of whoever came through the partner to `location`.
+
+    That is a path on this host, or a whole address. `click_id` stands in where the request's query
+    has none.
+    """
     user = user_of(request)
     before = earlier(request, user.pk if user else None)
     browser = ident.ensure(request)
@@ -177,9 +181,11 @@ def record(request: HttpRequest, partner_id: int, location: str) -> Visitor:
             partner_id=partner_id,
             user=user,
             ident=browser,
-            entry_point=f"{request.scheme}://{request.get_host()}{location}",
-            referrer_host=_referrer_host(request),
-            **_sub_ids(request),
+            entry_point=location
+            if not location.startswith("/")
+            else f"{request.scheme}://{request.get_host()}{location}",
+            referrer_host=referrer_host(request),
+            **_sub_ids(request, click_id),
         )
     else:
         _come_back(newest, latest=before[-1])
@@ -195,7 +201,7 @@ def _come_back(visitor: Visitor, *, latest: Visitor) -> None:
         Visitor.objects.filter(pk=visitor.pk).update(clicked_on=now)
 
 
-def _sub_ids(request: HttpRequest) -> dict[str, Any]:
+def _sub_ids(request: HttpRequest, click_id: str) -> dict[str, Any]:
     raw = request.META.get("QUERY_STRING", "")
     keys = [settings.CLICK_ID_KEY, *settings.SUBID_KEYS]
     given = {
@@ -207,10 +213,11 @@ def _sub_ids(request: HttpRequest) -> dict[str, Any]:
         for number, key in enumerate(settings.SUBID_KEYS, start=1)
         if key in given
     }
-    return {"click_id": given.get(settings.CLICK_ID_KEY, ""), "sub_ids": sub_ids}
+    return {"click_id": given.get(settings.CLICK_ID_KEY, click_id), "sub_ids": sub_ids}
 
 
-def _referrer_host(request: HttpRequest) -> str:
+def referrer_host(request: HttpRequest) -> str:
+    """Return the host of the page that led here, as the browser tells it, "" where it does not."""
     try:
         host = urlsplit(request.META.get("HTTP_REFERER", "")).hostname or ""
     except ValueError:

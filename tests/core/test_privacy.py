@@ -385,6 +385,7 @@ def test_after_the_erasure_nothing_is_left_to_show():
         "conversions": [],
         "callbacks": [],
         "partner_of": [],
+        "links": [],
     }
     assert set(forget_user(user).values()) == {0}
 
@@ -458,6 +459,7 @@ def test_the_real_flow_leaves_nothing_behind(both_clients, settings, django_asse
         "canceled": 2,
         "callbacks": 2,
         "partners": 0,
+        "transactions": 0,
     }
     found = scan([])
     assert found.hits == {}

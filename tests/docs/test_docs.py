@@ -20,6 +20,7 @@ import django
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.checks import run_checks
 from django.core.management import BaseCommand, get_commands, load_command_class
@@ -277,6 +278,8 @@ def test_the_signals_are_sent_with_what_the_reference_says(client):
         refer(client, make_partner({"User registered": "https://p.example/?v={visitor_id}"}))
         client.post("/signup/", {"username": "ada"})
         services.reverse_conversion(Conversion.objects.get())
+        services.export_user(User.objects.get())
+        services.forget_user(User.objects.get())
     finally:
         for name, receiver in noted.items():
             getattr(signals, name).disconnect(receiver)

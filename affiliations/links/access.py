@@ -1,0 +1,79 @@
+"""Who may do what through the API: whoever has a key for it, and staff who may in the admin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.middleware.csrf import CsrfViewMiddleware
+from django.views.decorators.debug import sensitive_variables
+
+from ..exceptions import InvalidApiKey
+from ..models import ApiKey
+from ..visits import user_of
+
+__all__ = ["Caller", "Refused", "caller"]
+
+#: What staff need to be allowed in the admin for what a scope lets a key do.
+PERMISSIONS = {
+    "links:read": ("affiliations_links.view_link",),
+    "links:write": ("affiliations_links.add_link", "affiliations_links.delete_link"),
+    "links:transact": ("affiliations_links.change_transaction",),
+}
+
+
+class Refused(Exception):
+    """The caller may not do this: 401 without a valid key, 403 with a login that does not allow."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        self.status, self.code = status, code
+        super().__init__(detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls; with a partner, only what is theirs is there."""
+
+    partner_id: int | None
+    #: Tells one caller's Idempotency-Key from another's.
+    name: str
+
+
+class _CsrfCheck(CsrfViewMiddleware):
+    def _reject(self, request: HttpRequest, reason: str) -> Any:
+        return reason  # and no page about it
+
+
+@sensitive_variables()
+def caller(request: HttpRequest, scope: str) -> Caller:
+    """Return who calls, if they may do what `scope` names; raises Refused.
+
+    A key comes in the header, `Authorization: Bearer aff_…`, never in the address. A login counts
+    only where there is no such header, and what changes something needs its CSRF token.
+    """
+    header = request.headers.get("Authorization", "")
+    if header:
+        kind, _, token = header.partition(" ")
+        if kind.lower() != "bearer":
+            raise Refused(401, "invalid-api-key", "Authorization: must be Bearer and an API key")
+        try:
+            key = ApiKey.objects.authenticate(token.strip(), scope=scope)
+        except InvalidApiKey:
+            raise Refused(401, "invalid-api-key", "Authorization: not valid for this") from None
+        return Caller(key.partner_id, f"key {key.pk}")
+    user = user_of(request)
+    if user is None or not user.is_active or not user.is_staff:
+        raise Refused(401, "authentication-required", "Authorization: an API key is needed")
+    if not user.has_perms(PERMISSIONS[scope]):
+        raise Refused(403, "permission-denied", "your account may not do this")
+    if request.method not in ("GET", "HEAD") and (reason := _forged(request)):
+        raise Refused(403, "csrf-failed", reason)
+    return Caller(None, f"user {user.pk}")
+
+
+def _forged(request: HttpRequest) -> str:
+    """Return why a request may not be the user's own doing, "" where it is."""
+    check: Any = _CsrfCheck(lambda request: None)  # type: ignore[arg-type]
+    check.process_request(request)
+    return str(check.process_view(request, None, (), {}) or "")
