@@ -11,6 +11,8 @@ from django.db import connections
 from django.test import AsyncClient, Client
 from playwright.sync_api import sync_playwright
 
+from affiliations import tasks
+
 # An example that is slow once, on a busy machine, is no failure.
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("suite")
@@ -92,6 +94,13 @@ def new_client(request: pytest.FixtureRequest) -> Callable[..., Any]:
 def both_clients(new_client: Callable[..., Any]) -> Any:
     """One browser; the test runs under the sync and the async handler."""
     return new_client()
+
+
+@pytest.fixture
+def task_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site whose tasks run elsewhere, and there not at all."""
+    monkeypatch.setattr(tasks, "run_at_once", lambda: False)
+    monkeypatch.setattr(type(tasks.deliver_callbacks), "enqueue", lambda *args: None)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from django.db import InterfaceError, OperationalError, connection, connections,
 from django.urls import reverse
 from django.utils import timezone
 
-from affiliations import claims, delivery, egress, outbox, outcomes, signing, status, tasks, wakeup
+from affiliations import claims, delivery, egress, outbox, outcomes, signing, status, wakeup
 from affiliations.delivery import Courier, Tally, deliver_due
 from affiliations.exceptions import InvalidTransition
 from affiliations.models import Callback, CallbackAttempt, Destination, Subscription
@@ -260,13 +260,6 @@ def test_what_is_committed_is_found_by_looking(server, monkeypatch):
             time.sleep(0.5)  # by then it looks but seldom
             make_rows(server, 1)
             wait_for(lambda: delivered() == number)  # noqa: B023 - called right here
-
-
-@pytest.fixture
-def task_engine(monkeypatch):
-    """A site whose tasks run elsewhere, and there not at all."""
-    monkeypatch.setattr(tasks, "run_at_once", lambda: False)
-    monkeypatch.setattr(type(tasks.deliver_callbacks), "enqueue", lambda *args: None)
 
 
 @on_postgres
