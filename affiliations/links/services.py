@@ -101,8 +101,7 @@ def generate_link(
         link.full_clean(validate_unique=False, validate_constraints=False)
     except ValidationError as error:
         errors |= {_PUBLIC.get(name, name): said for name, said in error.message_dict.items()}
-    # Whatever its case: two paths that only a keen eye tells apart are of no use to anybody.
-    if "path" not in errors and path and Link.objects.filter(path__iexact=path).exists():
+    if "path" not in errors and path and Link.objects.filter(path=path).exists():
         errors["path"] = ["There is, or was, a link with this path."]
     if errors:
         raise InvalidLink(errors)
@@ -341,7 +340,12 @@ class _Purchase:
             return None
 
     def not_completed(self) -> Transaction:
-        """Return the completion that this purchase repeats; raises why there is none."""
+        """Return the completion that this purchase repeats; raises why there is none.
+
+        Asked when nothing was found open, which others may have completed while it was waited for.
+        """
+        if repeated := self.repeated():
+            return repeated
         own = self.rows.for_partner(self.partner).of(self.user, self.item_id)
         latest = own.order_by("-clicked_on", "-pk").first()
         if latest is None:

@@ -21,6 +21,7 @@ import time
 import traceback
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -32,11 +33,15 @@ import django
 django.setup()
 
 from django.apps import apps  # noqa: E402 - Django is set up first
+from django.contrib.auth import get_user_model  # noqa: E402
 from django.core.management import execute_from_command_line  # noqa: E402
 from django.db import Error, connection, connections, transaction  # noqa: E402
 from django.db.models import F  # noqa: E402
 
 from affiliations import claims, delivery, faults, outbox, outcomes, querysets, tasks  # noqa: E402
+from affiliations.links import services as links  # noqa: E402
+from affiliations.links.exceptions import IdempotencyConflict  # noqa: E402
+from affiliations.links.models import Transaction  # noqa: E402
 from affiliations.management.commands import (  # noqa: E402, F401 - so that no child has to
     deliver_callbacks,
     resend_callbacks,
@@ -147,6 +152,51 @@ def sell(
         time.sleep(pace)
 
 
+def complete(
+    *,
+    orders: list[str],
+    user: int,
+    link: int,
+    copies: int = 1,
+    threads: int = 1,
+    name: str = "",
+    dies_behind: str = "",
+) -> None:
+    """Report purchases, each order `copies` times, in an order of its own, by so many threads.
+
+    Between the reports of one the user clicks again, and each is reported with another amount as
+    well, which must be refused. Dies behind the commit of the order `dies_behind`.
+    """
+    who = get_user_model().objects.get(pk=user)
+
+    def report(thread: int) -> None:
+        chance = random.Random(f"{name} {thread}")
+        try:
+            for order in chance.sample(orders * copies, len(orders) * copies):
+                said = {"item_id": order, "user": who, "order_id": order}
+                with transaction.atomic():
+                    if order == dies_behind:
+                        transaction.on_commit(die)
+                    links.complete(amount="20", **said)
+                click_again(link, who, order)
+                links.complete(amount="20", **said)
+                with contextlib.suppress(IdempotencyConflict):
+                    links.complete(amount="21", **said)
+                    raise AssertionError(f"{order}: another amount was taken for the same")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(threads) as pool:
+        for each in [pool.submit(report, number) for number in range(threads)]:
+            each.result()
+
+
+def click_again(link: int, user: Any, order: str) -> None:
+    key = {"open_key": f"{link}:u{user.pk}:{order}"}
+    fields = {"link_id": link, "user": user, "item_id": order, "path": "again"}
+    Transaction.objects.bulk_create([Transaction(**key, **fields)], ignore_conflicts=True)
+
+
 #: Whom to call, by which subscription if any, and where.
 Call = tuple[int, int | None, str]
 
@@ -208,6 +258,7 @@ ROLES: dict[str, Callable[..., None]] = {
     "work": work,
     "attempt one": attempt_one,
     "sell": sell,
+    "complete": complete,
     "resend": lambda *, arguments, batch: resend(*arguments, batch=batch),
     "run tasks": run_tasks,
     "have tables of tasks": have_tables_of_tasks,
@@ -286,12 +337,25 @@ def copying() -> None:
     outbox.send_all_again = send_all_again
 
 
+def keyless() -> None:
+    """Give each report a key of its own, as where a column that may be empty is to be unique."""
+    links._digest = lambda *parts: os.urandom(32).hex()
+
+
+def relayed_late() -> None:
+    """Write what a network is to be told when the purchase is committed, and not with it."""
+    credit = links._credit
+    links._credit = lambda done, user: transaction.on_commit(partial(credit, done, user))
+
+
 BREAKAGES: dict[str, Callable[[], None]] = {
     "unfenced": unfenced,
     "counted late": counted_late,
     "poisoned": poisoned,
     "in company": in_company,
     "copying": copying,
+    "keyless": keyless,
+    "relayed late": relayed_late,
 }
 
 
