@@ -19,7 +19,7 @@ from .models import Callback, CallbackAttempt, Conversion, Share, Visitor
 from .querysets import CallbackQuerySet
 from .signals import user_exported, user_forgotten
 
-__all__ = ["erase_callbacks", "export_user", "forget_user", "purge_visitors"]
+__all__ = ["erase_callbacks", "export_user", "forget_user", "purge", "purge_visitors"]
 
 BATCH = 1000
 ERASED = "erased"
@@ -180,54 +180,62 @@ def purge_visitors(
 ) -> int:
     """Delete the visitors whose last click was before `before` and came to nothing.
 
-    Kept are those that were successful, those that a conversion or a share needs, and those that
-    somebody is working with at that moment. Works in batches, each in a transaction of its own, so
-    that nobody waits for it; `progress` is called with the number deleted so far. Returns how many
-    were, or with `dry_run` would be, deleted. Raises ValueError where `before` lies within
-    `AFFILIATE_WINDOW`: such visitors may still be credited.
+    Kept are those that were successful, and those that a conversion or a share needs. The rest is
+    as for `purge`. Raises ValueError where `before` lies within `AFFILIATE_WINDOW`: such visitors
+    may still be credited.
     """
     if before > timezone.now() - settings.WINDOW:
         raise ValueError("before: visitors within AFFILIATE_WINDOW may still be credited")
-    using = router.db_for_write(Visitor)
-    if dry_run:
-        return _purgeable(before, using).count()
-    total = 0
-    for ids in _batches(before, using):
-        total += _delete(_purgeable(before, using).filter(pk__in=ids))
-        if progress is not None:
-            progress(total)
-    return total
-
-
-def _purgeable(before: datetime, using: str) -> models.QuerySet[Visitor]:
     needed = models.OuterRef("pk")
-    return Visitor.objects.using(using).filter(
+    rows = Visitor.objects.using(router.db_for_write(Visitor)).filter(
         ~models.Exists(Conversion.objects.filter(visitor=needed)),
         ~models.Exists(Share.objects.filter(visitor=needed)),
         clicked_on__lt=before,
         successful_on=None,
     )
+    return purge(rows, dry_run=dry_run, progress=progress)
 
 
-def _batches(before: datetime, using: str) -> Iterator[list[int]]:
+def purge(
+    rows: models.QuerySet[Any],
+    *,
+    dry_run: bool = False,
+    progress: Callable[[int], Any] | None = None,
+) -> int:
+    """Delete rows in batches, each in a transaction of its own; return how many there were.
+
+    Those that somebody is working with at that moment are kept. `progress` is called with the
+    number deleted so far; with `dry_run` none is.
+    """
+    if dry_run:
+        return rows.count()
+    total = 0
+    for ids in _batches(rows):
+        total += _delete(rows.filter(pk__in=ids))
+        if progress is not None:
+            progress(total)
+    return total
+
+
+def _batches(rows: models.QuerySet[Any]) -> Iterator[list[int]]:
     """Walk along the primary key: looking for the next batch costs the same at the end."""
     after = 0
     while True:
-        rows = _purgeable(before, using).filter(pk__gt=after).order_by("pk")
-        ids = list(rows.values_list("pk", flat=True)[:BATCH])
+        following = rows.filter(pk__gt=after).order_by("pk")
+        ids = list(following.values_list("pk", flat=True)[:BATCH])
         if not ids:
             return
         yield ids
         after = ids[-1]
 
 
-def _delete(visitors: models.QuerySet[Visitor]) -> int:
-    using = visitors.db
+def _delete(rows: models.QuerySet[Any]) -> int:
+    using = rows.db
     skip_locked = connections[using].features.has_select_for_update_skip_locked
     with transaction.atomic(using=using):
         # Asked again, as one may have come back or converted since; and locked, so that none does
         # from here on. To wait for a row would mean to let others wait for the rest of the batch.
-        rows = visitors.select_for_update(skip_locked=skip_locked)
-        ids = list(rows.values_list("pk", flat=True))
-        Visitor.objects.using(using).filter(pk__in=ids).delete()
+        locked = rows.select_for_update(skip_locked=skip_locked)
+        ids = list(locked.values_list("pk", flat=True))
+        rows.model._default_manager.using(using).filter(pk__in=ids).delete()
     return len(ids)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.db import models, router
 
 from ..models import Callback
-from ..privacy import erase_callbacks
+from ..privacy import erase_callbacks, purge
 from .models import Transaction
 
-__all__ = ["export", "forget"]
+__all__ = ["export", "forget", "purge_transactions"]
 
 
 def _held(user: Any, idents: Iterable[str]) -> Any:
@@ -68,3 +69,13 @@ def forget(*, user: Any, idents: Iterable[str], counts: dict[str, int], **kwargs
         order_key=None,
         request_key=None,
     )
+
+
+def purge_transactions(before: datetime, **options: Any) -> int:
+    """Delete the transactions whose last click was before `before` and that nobody was paid for.
+
+    Open ones too: what is bought from then on is not paid out. `options` and the answer are those
+    of `affiliations.privacy.purge`.
+    """
+    rows = Transaction.objects.using(router.db_for_write(Transaction))
+    return purge(rows.filter(clicked_on__lt=before, completed_on=None), **options)

@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from django.core.management import call_command
 from django.utils import timezone
 
 from affiliations.links import services
@@ -79,3 +80,23 @@ def test_what_is_erased_is_nobodys_to_acquire_or_complete():
     make_transaction(user=user, clicked_on=timezone.now() - timedelta(hours=1))
     forget_user(user)
     assert not services.has_open(item_id="course-7", user=user)
+
+
+# Retention
+
+
+@pytest.mark.parametrize("batch", [2, 1000])
+def test_what_is_old_and_came_to_nothing_is_deleted(monkeypatch, capsys, batch):
+    monkeypatch.setattr("affiliations.privacy.BATCH", batch)
+    old = timezone.now() - timedelta(days=500)
+    link, user = make_link(), make_user()
+    for state in ("open", "open", "fulfilled"):
+        make_transaction(link, state=state, clicked_on=old)
+    paid = make_transaction(link, user=user, clicked_on=old)
+    services.complete(item_id=link.item_id, user=user, amount="20")
+    recent = make_transaction(link)
+    call_command("purge_transactions", "--older-than", "400d", "--dry-run")
+    assert "3 transactions would be deleted" in capsys.readouterr().out
+    call_command("purge_transactions", "--older-than", "400")
+    assert "3 transactions deleted" in capsys.readouterr().out
+    assert set(Transaction.objects.all()) == {paid, recent}
