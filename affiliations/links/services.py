@@ -523,20 +523,21 @@ def refund_transaction(sold: Transaction, using: str = "") -> Transaction | None
 
 def _take_back(sold: Transaction, now: datetime) -> Callback | None:
     """Cancel the relay where it has not left; return the call that takes it back where it has."""
-    if sold.relay is None:
+    relayed = sold.relay
+    if relayed is None:
         return None
     reason = "The purchase was refunded."
-    told = Callback.objects.filter(pk=sold.relay.pk)
+    told = Callback.objects.filter(pk=relayed.pk)
     # Nobody has claimed it, nor ever did: one statement, or a worker may be faster.
-    if outbox.cancel_all(told.waiting().filter(attempts=0, token=None), reason=reason):
-        return None
-    relayed = told.get()
+    outbox.cancel_all(told.waiting().filter(attempts=0, token=None), reason=reason)
+    relayed.refresh_from_db()
     never_left = relayed.attempts == 0
     if never_left or relayed.state == Callback.State.REFUSED:
         return None
     # It may be under way at this moment: whoever makes the call gives up when the lease is over.
     under_way = relayed.token is not None and relayed.due is not None and relayed.due > now
-    outbox.cancel_all(told.waiting(), reason=reason)
+    if outbox.cancel_all(told.waiting(), reason=reason):
+        relayed.refresh_from_db()
     url = relay.with_status(relay.template(sold.link.callback_url, sold.query))
     return _call(sold, url, relay.REJECTED, now + LEASE if under_way else None)
 

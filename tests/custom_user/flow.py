@@ -13,10 +13,13 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connection
 
+from affiliations.links.models import Transaction
+from affiliations.links.services import complete, refund
 from affiliations.models import Conversion, Visitor
 from affiliations.privacy import export_user, forget_user
 from affiliations.testing import assert_converted, refer
 from tests.core.factories import make_partner, make_visitor
+from tests.links.factories import click, make_link
 from tests.shop.models import Order
 
 pytestmark = pytest.mark.django_db
@@ -59,6 +62,25 @@ def test_a_partner_has_people_of_that_model():
     assert list(user.affiliate_partners.all()) == [partner]
     field = apps.get_model("affiliations", "Partner_users")._meta.get_field("account")
     assert field.related_model is get_user_model()
+
+
+def test_a_click_through_a_link_and_what_comes_of_it(both_clients, settings):
+    settings.AFFILIATE_CALLBACK_ALLOW = ["127.0.0.0/8"]
+    partner = make_partner()
+    link = make_link(partner=partner, callback_url="http://127.0.0.1:9/{transaction_id}")
+    click(both_clients, link)
+    path = "/asignup/" if both_clients.is_async else "/signup/"
+    both_clients.post(path, {"username": "ada@example.com"})
+    click(both_clients, link)
+    user = get_user_model().objects.get()
+    [found] = Transaction.objects.all()
+    assert (found.user, found.clicks, found.visitor.partner) == (user, 2, partner)
+    done = complete(item_id=link.item_id, user=user, amount="20", order_id="A-1")
+    assert complete(item_id=link.item_id, user=user, amount="20", order_id="A-1") == done == found
+    assert done.conversion.user == user
+    assert refund(item_id=link.item_id, user=user).relay.state == "canceled"
+    assert export_user(user)["links"][0]["order"] == "A-1"
+    assert forget_user(user)["transactions"] == 1
 
 
 def test_what_is_held_is_shown_erased_and_purged():
