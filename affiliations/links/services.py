@@ -389,7 +389,7 @@ class _Purchase:
         return self.repeated() or self.done_or_not()
 
     def done_or_not(self) -> Transaction:
-        """Return the completion that this one is, though it names nothing; raises why it is none."""
+        """Return the completion that this one, nameless, repeats; raises why it repeats none."""
         own = self.rows.for_partner(self.partner).of(self.user, self.item_id)
         latest = own.order_by("-clicked_on", "-pk").first()
         if latest is None:

@@ -370,7 +370,8 @@ def test_every_python_block_compiles(block):
 
 
 def test_every_named_block_is_run_here():
-    used = re.findall(r'(?:code|run)\(\s*"([^"]+)", "([a-z-]+)"', text(Path(__file__)))
+    sources = "".join(map(text, sorted(Path(__file__).parent.glob("test_*.py"))))
+    used = re.findall(r'(?:code|run)\(\s*"([^"]+)", "([a-z-]+)"', sources)
     assert {(each.page, each.name) for each in BLOCKS if each.name} == set(used)
 
 
