@@ -55,8 +55,7 @@ def forget(*, user: Any, idents: Iterable[str], counts: dict[str, int], **kwargs
     told = models.Q(relayed_transactions__in=pks) | models.Q(adjusted_transactions__in=pks)
     calls = Callback.objects.using(rows.db).filter(told).values_list("pk", flat=True)
     erase_callbacks(Callback.objects.using(rows.db).filter(pk__in=list(calls)))
-    now_closed = rows.filter(pk__in=pks).open()
-    now_closed.update(state=Transaction.State.FULFILLED, open_key=None)
+    rows.filter(pk__in=pks).fulfill()
     counts["transactions"] = rows.filter(pk__in=pks).update(
         user=None,
         ident="",

@@ -39,6 +39,11 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         """Keep those of which something may still come."""
         return self.filter(state="open")
 
+    def fulfill(self, now: datetime | None = None) -> int:
+        """End those that are open, without a payout; return how many there were."""
+        changes = {"state": "fulfilled", "open_key": None, "fulfilled_on": now or timezone.now()}
+        return self.open().update(**changes)
+
     def of(self, user: Any, item_id: str) -> Self:
         """Keep those of a user and an item."""
         return self.filter(user=user, item_id=item_id)

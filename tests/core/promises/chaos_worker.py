@@ -39,7 +39,7 @@ from django.db import Error, connection, connections, transaction  # noqa: E402
 from django.db.models import F  # noqa: E402
 
 from affiliations import claims, delivery, faults, outbox, outcomes, querysets, tasks  # noqa: E402
-from affiliations.links import services as links  # noqa: E402
+from affiliations.links import purchases as links  # noqa: E402
 from affiliations.links.exceptions import IdempotencyConflict  # noqa: E402
 from affiliations.links.models import Transaction  # noqa: E402
 from affiliations.management.commands import (  # noqa: E402, F401 - so that no child has to

@@ -13,7 +13,7 @@ import pytest
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from affiliations.links import services
+from affiliations.links import purchases, services
 from affiliations.links.exceptions import AlreadyFulfilled
 from affiliations.links.models import Link, Transaction
 from affiliations.models import Callback, Conversion
@@ -90,15 +90,15 @@ def without_looking(purchase):
     found.state, found.open_key, found.completed_on = "completed", None, timezone.now()
     found.amount_minor, found.currency = 2000, "USD"
     found.save()
-    services._credit(found, purchase.user)
+    purchases._credit(found, purchase.user)
     return found
 
 
 def test_teeth_a_completion_that_trusts_what_it_has_read(user, monkeypatch):
-    monkeypatch.setattr(services, "_complete", without_looking)
+    monkeypatch.setattr(purchases, "_complete", without_looking)
     if connection.vendor == "sqlite":
         # There a transaction that is to write begins when nobody else's is under way.
-        monkeypatch.setattr(services, "retried", lambda action, using: action())
+        monkeypatch.setattr(purchases, "retried", lambda action, using: action())
     counted = reported_at_once(user)
     assert counted != ONCE
     assert counted["relays"] > 1 or counted["errors"]
