@@ -162,17 +162,18 @@ def complete(
     name: str = "",
     dies_behind: str = "",
 ) -> None:
-    """Report purchases, each order `copies` times, in an order of its own, by so many threads.
+    """Report purchases, each order `copies` times, at random, shared among so many threads.
 
     Between the reports of one the user clicks again, and each is reported with another amount as
     well, which must be refused. Dies behind the commit of the order `dies_behind`.
     """
     who = get_user_model().objects.get(pk=user)
+    all_of_them = orders * copies
+    random.Random(name).shuffle(all_of_them)
 
     def report(thread: int) -> None:
-        chance = random.Random(f"{name} {thread}")
         try:
-            for order in chance.sample(orders * copies, len(orders) * copies):
+            for order in all_of_them[thread::threads]:
                 said = {"item_id": order, "user": who, "order_id": order}
                 with transaction.atomic():
                     if order == dies_behind:
