@@ -207,7 +207,7 @@ if connection.vendor == "sqlite":
     ("number", "how"),
     [
         (40, SHORT),
-        pytest.param(KEYS, {"copies": 1, "processes": 10, "threads": 6, "kills": 50}, marks=LONG),
+        pytest.param(KEYS, {"copies": 1, "processes": 8, "threads": 8, "kills": 50}, marks=LONG),
     ],
 )
 def test_each_order_counts_once_in_spite_of_copies_clicks_and_kills(crew, number, how):
