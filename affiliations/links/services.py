@@ -15,6 +15,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, router, transaction
+from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -117,7 +118,9 @@ def generate_link(
     if "landing_page" not in errors:
         errors |= _astray(link, others, deep_path, anywhere)
     # Whatever its case: two paths that only a keen eye tells apart are of no use to anybody.
-    if "path" not in errors and path and Link.objects.filter(path__iexact=path).exists():
+    # Not by iexact: MariaDB compares a column of this kind as it stands even so.
+    alike = Link.objects.alias(lowered=Lower("path")).filter(lowered=path.lower())
+    if "path" not in errors and path and alike.exists():
         errors["path"] = ["There is, or was, a link with this path."]
     if errors:
         raise InvalidLink(errors)
