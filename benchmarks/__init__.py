@@ -15,4 +15,6 @@ NAMES = (
     "delivery",
     "first_byte",
     "backlog",
+    "clicks",
+    "links_at_scale",
 )

@@ -87,7 +87,8 @@ def table(name: str, rows: list[Row]) -> str:
         ).rstrip()
         for line in lines
     )
-    return "\n".join([f"\n{name}", *text])
+    details = (f"\n{row.title}\n{row.detail}" for row in rows if row.detail)
+    return "\n".join([f"\n{name}", *text, *details])
 
 
 def markdown(rows: list[Row]) -> str:

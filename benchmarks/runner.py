@@ -59,13 +59,14 @@ class Race:
 
 @dataclass(frozen=True)
 class Fact:
-    """Something counted or timed by the benchmark itself."""
+    """Something counted or timed by the benchmark itself; `detail` is text that shows it."""
 
     title: str
     measured: float | bool
     unit: str = ""
     at_most: float | bool | None = None
     quartiles: tuple[float, float] | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Row:
     quartiles: tuple[float, float] | None = None
     unit: str = ""
     at_most: float | bool | None = None
+    detail: str = ""
     verdict: str = field(default="", init=False)
 
     def __post_init__(self) -> None:

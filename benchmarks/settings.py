@@ -46,6 +46,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "affiliations",
+    "affiliations.links",
     "benchmarks.shop",
 ]
 
@@ -69,6 +70,10 @@ with suppress(ImportError, ValueError):
     import_module("django_tasks_db.compat")
     INSTALLED_APPS.append("django_tasks_db")
     TASKS["worker"] = {"BACKEND": "django_tasks_db.DatabaseBackend"}
+# Whose redirect a click is compared with, where it is installed.
+with suppress(ImportError):
+    import_module("pinax.referrals")
+    INSTALLED_APPS += ["django.contrib.sites", "pinax.referrals"]
 AFFILIATE_CALLBACK_ALLOW = ["127.0.0.0/8"]
 
 AFFILIATE_TRIGGERS = [

@@ -42,9 +42,11 @@ def empty(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest],
 control = empty
 
 
-def default_stack(middleware: str) -> list[str]:
-    """Return `startproject`'s middleware with one more, where the documentation puts ours."""
-    return [middleware if each == "…" else each for each in settings.STACK]
+def default_stack(middleware: str = "") -> list[str]:
+    """Return `startproject`'s middleware, with one more where the documentation puts ours."""
+    return [
+        each for each in (middleware if each == "…" else each for each in settings.STACK) if each
+    ]
 
 
 def wsgi(middleware: list[str], **other: Any) -> WSGIHandler:

@@ -35,20 +35,23 @@ COLUMNS = (
     "item_id",
     "ident",
     "user",
-    "state",
     "open_key",
-    "clicks",
     "created_on",
     "clicked_on",
     "network_id",
     "query",
     "landing_page",
     "visitor",
-    "currency",
-    "order_id",
-    "given",
-    "alert_due",
 )
+#: What is the same in every new row, in SQL: each value that is sent costs time.
+FIXED = {
+    "state": "'open'",
+    "clicks": "1",
+    "currency": "''",
+    "order_id": "''",
+    "given": "'{}'",
+    "alert_due": "FALSE",
+}
 #: What the next click refreshes; the clicks are counted.
 REFRESHED = ("clicked_on", "network_id", "query", "landing_page")
 
@@ -97,19 +100,13 @@ def _upsert(
         "item_id": route.item_id,
         "ident": ident,
         "user": None if user is None else _prepared_user(user, connection),
-        "state": "open",
         "open_key": open_key(route.link_id, user=user, ident=ident),
-        "clicks": 1,
         "created_on": now,
         "clicked_on": now,
         "network_id": network_id[:MAX_NETWORK_ID],
         "query": json.dumps(bounded(query)),
         "landing_page": to[:2000],
         "visitor": visitor_id,
-        "currency": "",
-        "order_id": "",
-        "given": "{}",
-        "alert_due": False,
     }
     with connection.cursor() as cursor:
         cursor.execute(_statement(connection.vendor), [values[name] for name in COLUMNS])
@@ -123,10 +120,11 @@ def _prepared_user(user: Any, connection: Any) -> Any:
 @cache
 def _statement(vendor: str) -> str:
     table = Transaction._meta.db_table
-    columns = [str(_field(name).column) for name in COLUMNS]
+    columns = [str(_field(name).column) for name in (*COLUMNS, *FIXED)]
+    values = [*["%s"] * len(COLUMNS), *FIXED.values()]
     insert = (
         f"INSERT INTO {table} ({', '.join(columns)}) "  # noqa: S608 - names of ours alone
-        f"VALUES ({', '.join(['%s'] * len(columns))})"
+        f"VALUES ({', '.join(values)})"
     )
     if vendor == "mysql":
         new = "VALUES({})"

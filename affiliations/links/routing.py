@@ -138,9 +138,8 @@ def lead(request: HttpRequest, route: Route, token: str = "") -> HttpResponse:
     except DatabaseError:
         # They came to see the page: that the click cannot be recorded is not theirs.
         logger.exception("A click on the link %s could not be recorded", route.path)
-    response = Redirect(target)
-    ident.write(request, response)
-    return response
+    # The middleware writes the cookie.
+    return Redirect(target)
 
 
 def _browser(request: HttpRequest, route: Route) -> str:

@@ -1,13 +1,19 @@
-from django.urls import path
+from django.apps import apps
+from django.urls import include, path
 
 from . import models, views
 
 urlpatterns = [
     path("page/", views.page),
     path("apage/", views.apage),
+    path("bare/<str:path>", views.bare),
+    path("router/", include("affiliations.links.urls")),
     path("floor/<int:partner_id>/", views.floor),
     path("order/", views.order, {"model": models.Order}),
     path("plain/", views.order, {"model": models.PlainOrder}),
     path("own-order/", views.order, {"model": models.Order, "user": True}),
     path("own-plain/", views.order, {"model": models.PlainOrder, "user": True}),
 ]
+
+if apps.is_installed("pinax.referrals"):
+    urlpatterns.append(path("pinax/", include("pinax.referrals.urls")))

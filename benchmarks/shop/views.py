@@ -18,6 +18,11 @@ async def apage(request: HttpRequest) -> HttpResponse:
     return HttpResponse(b"ok")
 
 
+def bare(request: HttpRequest, path: str) -> HttpResponse:
+    """Redirect, and keep nothing."""
+    return HttpResponseRedirect("https://shop.example/course/7?utm_medium=affiliate")
+
+
 def floor(request: HttpRequest, partner_id: int) -> HttpResponse:
     """Write what a click has to leave behind, the visitor and its session, and nothing else."""
     visitor = Visitor.objects.create(partner_id=partner_id, entry_point="http://testserver/page/")

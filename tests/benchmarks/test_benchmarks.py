@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,18 @@ EXACT = {
         "save that concerns no partner, session not read before: queries added": 1,
     },
     "conversion": {"save that converts: queries added, savepoints aside": 5},
+    "clicks": {
+        "click not recorded: queries": 0,
+        "click of a new browser: queries": 1,
+        "click of a browser that returns: queries": 1,
+        "click of a new browser, partner's link: queries": 9,
+        # What cannot be measured here is said.
+        **{
+            f"clicks {how} are measured: {package} is installed": False
+            for how, package in (("over HTTP", "gunicorn"), ("of a peer", "pinax"))
+            if find_spec(package) is None
+        },
+    },
 }
 
 
