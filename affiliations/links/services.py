@@ -41,7 +41,7 @@ from .exceptions import (
 )
 from .models import PATH, Link, Transaction
 from .querysets import TransactionQuerySet
-from .relay import GIVEN
+from .relay import GIVEN, TRIGGER
 from .signals import transaction_completed, transaction_refunded
 
 __all__ = [
@@ -60,8 +60,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: What a completed purchase is called among conversions.
-TRIGGER = "Link completed"
 State = Transaction.State
 
 
