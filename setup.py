@@ -27,6 +27,7 @@ DJANGO = ",".join(
 
 BOTS = ["crawler-user-agents>=1.40"]
 DATABASE_URL = ["dj-database-url>=2.2"]
+QR = ["segno>=1.6"]
 
 setup(
     name="django-affiliations",
@@ -52,12 +53,14 @@ setup(
     ],
     extras_require={
         "bots": BOTS,
+        "qr": QR,
         "postgres": ["psycopg[binary]>=3.2"],
         "mariadb": ["mysqlclient>=2.2.4"],
         "demo": DATABASE_URL,
         "test": [
             *BOTS,
             *DATABASE_URL,
+            *QR,
             "ada-url>=1.15",
             "celery>=5.5",
             # Without its extra `compat`, which takes Django 5.2 only: django-tasks is here anyway.

@@ -26,8 +26,8 @@ class ExportMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return the names of the columns."""
         raise NotImplementedError
 
-    def cells(self, row: Any) -> list[Any]:
-        """Return what a row holds in each of them."""
+    def cells(self, request: HttpRequest, rows: Iterator[Any]) -> Iterator[list[Any]]:
+        """Yield what each row holds in them."""
         raise NotImplementedError
 
     @property
@@ -53,7 +53,7 @@ class ExportMixin(admin.ModelAdmin):  # type: ignore[type-arg]
             return HttpResponseRedirect(reverse(name, current_app=self.admin_site.name) + "?e=1")
         rows: Iterator[Any] = listed.get_queryset(request).iterator(chunk_size=EXPORTED_AT_ONCE)
         filename = f"{self.opts.model_name}s-{timezone.now():%Y-%m-%d}.csv"
-        return csvexport.response(request, filename, self.heading(), map(self.cells, rows))
+        return csvexport.response(request, filename, self.heading(), self.cells(request, rows))
 
 
 def moment(when: datetime | None) -> str:

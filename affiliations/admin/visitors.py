@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
@@ -130,20 +131,21 @@ class VisitorAdmin(ExportMixin, RecordAdmin):
             *SUB_IDS,
         ]
 
-    def cells(self, row: Visitor) -> list[Any]:
-        return [
-            row.pk,
-            row.partner.name,
-            row.partner.uid,
-            row.entry_point,
-            row.user and row.user.get_username(),
-            moment(row.referred_on),
-            moment(row.clicked_on),
-            moment(row.successful_on),
-            row.referrer_host,
-            row.click_id,
-            *(row.sub_ids.get(name, "") for name in SUB_IDS),
-        ]
+    def cells(self, request: HttpRequest, rows: Iterator[Visitor]) -> Iterator[list[Any]]:
+        for visitor in rows:
+            yield [
+                visitor.pk,
+                visitor.partner.name,
+                visitor.partner.uid,
+                visitor.entry_point,
+                visitor.user and visitor.user.get_username(),
+                moment(visitor.referred_on),
+                moment(visitor.clicked_on),
+                moment(visitor.successful_on),
+                visitor.referrer_host,
+                visitor.click_id,
+                *(visitor.sub_ids.get(name, "") for name in SUB_IDS),
+            ]
 
 
 def _meant_by(word: str) -> Q:
