@@ -28,6 +28,7 @@ DJANGO = ",".join(
 API = ["django-ninja>=1.4"]
 BOTS = ["crawler-user-agents>=1.40"]
 DATABASE_URL = ["dj-database-url>=2.2"]
+QR = ["segno>=1.6"]
 
 setup(
     name="django-affiliations",
@@ -54,6 +55,7 @@ setup(
     extras_require={
         "api": API,
         "bots": BOTS,
+        "qr": QR,
         "postgres": ["psycopg[binary]>=3.2"],
         "mariadb": ["mysqlclient>=2.2.4"],
         "demo": DATABASE_URL,
@@ -62,6 +64,7 @@ setup(
             *API,
             *BOTS,
             *DATABASE_URL,
+            *QR,
             "ada-url>=1.15",
             "celery>=5.5",
             # Without its extra `compat`, which takes Django 5.2 only: django-tasks is here anyway.

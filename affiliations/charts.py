@@ -35,6 +35,12 @@ class Series(NamedTuple):
 
     name: str
     values: Sequence[int]
+    #: What each is called in words, where the number that is drawn is not all of it.
+    texts: Sequence[str] = ()
+
+    def said(self, index: int) -> str | int:
+        """Return what is said of one of the values."""
+        return self.texts[index] if self.texts else self.values[index]
 
 
 def sparkline(values: Sequence[int], *, title: str) -> SafeString:
@@ -77,7 +83,7 @@ def table(days: Sequence[date], series: Sequence[Series], *, caption: str) -> Sa
     rows = [
         (
             date_format(day, "DATE_FORMAT"),
-            format_html_join("", "<td>{}</td>", ([each.values[index]] for each in series)),
+            format_html_join("", "<td>{}</td>", ([each.said(index)] for each in series)),
         )
         for index, day in enumerate(days)
     ]
@@ -153,7 +159,7 @@ def _pointed(days: Sequence[date], series: Sequence[Series], bottom: int) -> Saf
                 round(slot, 2),
                 bottom,
                 date_format(day, "MONTH_DAY_FORMAT"),
-                ", ".join(f"{each.name} {each.values[index]}" for each in series),
+                ", ".join(f"{each.name} {each.said(index)}" for each in series),
             )
             for index, day in enumerate(days)
         ),

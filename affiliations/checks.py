@@ -11,7 +11,7 @@ Errors E001 to E019 are those of the settings, see conf.py. The rest:
 - W032: the middleware is missing
 - W033: the middleware stands before AuthenticationMiddleware
 - E034: a dotted path in a setting does not resolve
-- W040: a subscription names a trigger that the settings do not
+- W040: a subscription names a trigger that neither the settings nor an app do
 - W041: the site's key that a partner's secret was made with is gone
 - W042: the first attempt at a callback is made in the visitor's request; `check --deploy` asks
 - W043: tables of MariaDB or MySQL cannot hold all that visitors and partners may write
@@ -220,7 +220,7 @@ def check_database(
 ) -> list[CheckMessage]:
     """See that what is stored still fits the settings."""
     found: list[CheckMessage] = []
-    names = {trigger.name for trigger in firing.declared()}
+    names = firing.subscribable()
     keys = {key_fingerprint(key) for key in site_keys()}
     for alias in databases or ():
         try:
@@ -238,7 +238,8 @@ def check_database(
         for name in strays:
             hint = "Add the trigger again, or change or delete its subscriptions in the admin."
             message = (
-                f"Partners are subscribed to {name!r}, which AFFILIATE_TRIGGERS does not name."
+                f"Partners are subscribed to {name!r}, which neither AFFILIATE_TRIGGERS nor an app "
+                "names."
             )
             found.append(Warning(message, hint=hint, id="affiliations.W040"))
         if orphans:

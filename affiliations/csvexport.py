@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
-__all__ = ["cell", "lines", "response"]
+__all__ = ["cell", "lines", "response", "text_of"]
 
 #: What makes a spreadsheet take a cell for a formula (OWASP ASVS 5.0, 1.2.10), with the wide forms
 #: that some take for the same.
@@ -27,6 +27,11 @@ def cell(value: Any) -> str:
     text = "" if value is None else str(value)
     is_number = isinstance(value, int | float | Decimal)
     return f"'{text}" if text.startswith(FORMULA) and not is_number else text
+
+
+def text_of(cell: str) -> str:
+    """Return what a cell that `cell` has written holds."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
 
 
 def lines(heading: Iterable[Any], rows: Iterable[Iterable[Any]]) -> Iterator[bytes]:

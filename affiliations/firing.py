@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -47,6 +48,16 @@ def declared() -> list[Trigger]:
         if isinstance(item, list | tuple) and 4 <= len(item) <= len(Trigger._fields):
             found.append(Trigger(*item))
     return found
+
+
+def subscribable() -> list[str]:
+    """Return the names that partners may be subscribed to.
+
+    Those of the settings' triggers, and what else is credited: an app says so by `triggers`.
+    """
+    of_apps = (getattr(each, "triggers", ()) for each in apps.get_app_configs())
+    names = [*(trigger.name for trigger in declared()), *chain.from_iterable(of_apps)]
+    return list(dict.fromkeys(names))
 
 
 def resolve_sender(sender: Any) -> Any:

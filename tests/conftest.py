@@ -7,6 +7,7 @@ from typing import Any
 import hypothesis
 import pytest
 from asgiref.sync import SyncToAsync, async_to_sync
+from django.conf import settings as django_settings
 from django.db import connections
 from django.test import AsyncClient, Client
 from playwright.sync_api import sync_playwright
@@ -128,3 +129,17 @@ def new_context(chromium: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
         browser.close()
         # While that loop runs the test has a connection of its own, which nobody closes later.
         connections.close_all()
+
+
+@pytest.fixture
+def staff(live_server: Any, admin_client: Client, new_context: Callable[..., Any]) -> Any:
+    """Make contexts of somebody who is logged in to the admin."""
+
+    def made(**options: Any) -> Any:
+        context = new_context(base_url=live_server.url, **options)
+        name = django_settings.SESSION_COOKIE_NAME
+        session = admin_client.cookies[name].value
+        context.add_cookies([{"name": name, "value": session, "url": live_server.url}])
+        return context
+
+    return made

@@ -13,11 +13,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from .. import firing, services
-from ..exceptions import InvalidMoney
 from ..models import Callback, Conversion, Share, Subscription
 from .acting import ActingAdmin
 from .callbacks import badge
-from .lists import NOTHING, PartnerFilter, RecordInline, happened, link, whole
+from .lists import NOTHING, PartnerFilter, RecordInline, amount, happened, link, whole
 
 
 class TriggerFilter(admin.SimpleListFilter):
@@ -28,7 +27,7 @@ class TriggerFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         subscribed = Subscription.objects.order_by("trigger").values_list("trigger", flat=True)
-        names = [*(trigger.name for trigger in firing.declared()), *subscribed.distinct()]
+        names = [*firing.subscribable(), *subscribed.distinct()]
         return [(name, name) for name in dict.fromkeys(names)]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
@@ -143,11 +142,7 @@ class ConversionAdmin(ActingAdmin):
 
     @admin.display(description=gettext_lazy("amount"))
     def amount(self, conversion: Conversion) -> str:
-        try:
-            return NOTHING if conversion.money is None else str(conversion.money)
-        except InvalidMoney:
-            # Written by other software: shown as it is, so that it is noticed.
-            return f"{conversion.amount_minor} {conversion.currency} ({_('in minor units')})"
+        return amount(conversion)
 
     @admin.display(description=gettext_lazy("user"))
     def user_(self, conversion: Conversion) -> Any:

@@ -25,10 +25,10 @@ def last_days() -> list[date]:
 def visitors_by_day(partners: Iterable[Partner], days: Sequence[date]) -> dict[int, list[int]]:
     """Return for each partner's key how many visitors it sent on each of `days`: one query."""
     pks = [partner.pk for partner in partners]
-    starts = _starts(days)
+    starts = starts_of(days)
     counted = (
         Visitor.objects.filter(partner__in=pks, referred_on__gte=starts[0])
-        .values(day=_day("referred_on", starts), whose=models.F("partner"))
+        .values(day=day_of("referred_on", starts), whose=models.F("partner"))
         .annotate(n=models.Count("pk"))
         .order_by()
     )
@@ -40,14 +40,14 @@ def visitors_by_day(partners: Iterable[Partner], days: Sequence[date]) -> dict[i
 
 def conversions_by_day(partner: Partner, days: Sequence[date]) -> list[int]:
     """Return how many conversions a partner was credited with on each of `days`, wholly or not."""
-    starts = _starts(days)
+    starts = starts_of(days)
     counted = (
         Share.objects.filter(
             visitor__partner=partner,
             conversion__created_on__gte=starts[0],
             conversion__reversed_on=None,
         )
-        .values(day=_day("conversion__created_on", starts))
+        .values(day=day_of("conversion__created_on", starts))
         .annotate(n=models.Count("conversion", distinct=True))
         .order_by()
     )
@@ -57,13 +57,14 @@ def conversions_by_day(partner: Partner, days: Sequence[date]) -> list[int]:
     return found
 
 
-def _starts(days: Sequence[date]) -> list[datetime]:
+def starts_of(days: Sequence[date]) -> list[datetime]:
+    """Return when each of `days` begins by the site's clock."""
     starts = [datetime.combine(day, time.min) for day in days]
     return [timezone.make_aware(start) for start in starts] if django_settings.USE_TZ else starts
 
 
-def _day(field: str, starts: Sequence[datetime]) -> Any:
-    """Return which day a moment is of, as its position.
+def day_of(field: str, starts: Sequence[datetime]) -> Any:
+    """Return which day the moment in a field is of, as its position among `starts`.
 
     By comparison only: to truncate in the site's time zone, SQLite calls Python for each row, and
     MariaDB answers NULL unless somebody has loaded its time zone tables.

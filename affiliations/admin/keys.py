@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import Any
 
 from django import forms
+from django.apps import apps
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -36,6 +39,12 @@ class ScopesField(forms.CharField):
         return [word for word in words if word]
 
 
+def known_scopes() -> list[tuple[str, Any]]:
+    """Return the scopes that the installed apps ask for: an app names its own by `api_scopes`."""
+    of_apps = (getattr(each, "api_scopes", {}).items() for each in apps.get_app_configs())
+    return list(chain.from_iterable(of_apps))
+
+
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     """What is said of a key before it is made."""
 
@@ -50,6 +59,18 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = ApiKey
         fields = ("name", "partner", "scopes")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if known := known_scopes():
+            given = self.fields["scopes"]
+            given.help_text = format_html(
+                '{} {}<ul class="aff-scopes">{}</ul>{}',
+                given.help_text,
+                _("There are:"),
+                format_html_join("", "<li><code>{}</code>: {}</li>", known),
+                _("Any other word is of use only if your site’s own code asks for it."),
+            )
 
 
 @admin.register(ApiKey)

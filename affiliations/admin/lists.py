@@ -18,8 +18,10 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import Truncator
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from ..exceptions import InvalidMoney
 from ..models import Partner
 
 #: As far as rows are counted, and pages can be turned.
@@ -246,6 +248,15 @@ def whole(queryset: Any, term: str, field: str, of: Callable[[Any, Any], Any]) -
         return queryset
     partner = with_uid(term)
     return queryset.filter(**{field: term}) if partner is None else of(queryset, [partner])
+
+
+def amount(row: Any) -> str:
+    """Return what a row with `money` is worth."""
+    try:
+        return NOTHING if row.money is None else str(row.money)
+    except InvalidMoney:
+        # Written by other software: shown as it is, so that it is noticed.
+        return f"{row.amount_minor} {row.currency} ({gettext('in minor units')})"
 
 
 def link(site: admin.AdminSite, row: Any, text: Any = None) -> Any:

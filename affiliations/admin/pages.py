@@ -23,8 +23,9 @@ def page(model_admin: Any, request: HttpRequest, name: str, **context: Any) -> T
     site = model_admin.admin_site
     request.current_app = site.name
     shared = {"opts": model_admin.opts, "media": model_admin.media}
-    template = f"admin/affiliations/{name}"
-    return TemplateResponse(request, template, {**site.each_context(request), **shared, **context})
+    # As Django looks for its own: an app's first, then those that are for all.
+    templates = [f"admin/{label}/{name}" for label in (model_admin.opts.app_label, "affiliations")]
+    return TemplateResponse(request, templates, {**site.each_context(request), **shared, **context})
 
 
 def reveal(

@@ -29,7 +29,7 @@ from .pages import Secret, page, reveal
 
 
 class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A wish to be told, of a trigger that the settings name."""
+    """A wish to be told, of a trigger that the settings or an app name."""
 
     class Meta:
         model = Subscription
@@ -37,7 +37,7 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        names = [trigger.name for trigger in firing.declared()]
+        names = firing.subscribable()
         choices = [("", "---------"), *((name, name) for name in names)]
         if self.instance.trigger and self.instance.trigger not in names:
             gone = _("%(name)s (no longer in the settings)") % {"name": self.instance.trigger}

@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.auth import get_user_model
-from django.core.exceptions import PermissionDenied
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
-from django.urls import path, reverse
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
@@ -20,19 +17,18 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .. import csvexport
 from ..models import Conversion, Visitor
+from .exports import ExportMixin, moment
 from .lists import NOTHING, PartnerFilter, RecordAdmin, happened, link, local, with_uid
 
 WEB = re.compile(r"^https?://")
 SUB_IDS = ("sub1", "sub2", "sub3", "sub4", "sub5")
 MAX_WORDS = 5
-EXPORTED_AT_ONCE = 2000
 MAX_CREDITED = 20
 
 
 @admin.register(Visitor)
-class VisitorAdmin(RecordAdmin):
+class VisitorAdmin(ExportMixin, RecordAdmin):
     list_display = ("number", "partner_", "entry_point_", "user_", "referred_on", "successful_on")
     list_filter = (
         PartnerFilter,
@@ -119,22 +115,37 @@ class VisitorAdmin(RecordAdmin):
     def sub_ids_(self, visitor: Visitor) -> str:
         return "\n".join(f"{name}: {value}" for name, value in visitor.sub_ids.items())
 
-    def get_urls(self) -> list[Any]:
-        view = self.admin_site.admin_view(self.export_view)
-        return [path("export/", view, name="affiliations_visitor_export"), *super().get_urls()]
+    def heading(self) -> list[str]:
+        zone = timezone.get_current_timezone_name()
+        return [
+            _("number"),
+            _("partner"),
+            _("id in links"),
+            _("entry point"),
+            _("user"),
+            _("referred on (%(zone)s)") % {"zone": zone},
+            _("last click on (%(zone)s)") % {"zone": zone},
+            _("successful on (%(zone)s)") % {"zone": zone},
+            _("coming from"),
+            _("click id"),
+            *SUB_IDS,
+        ]
 
-    def export_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer with the visitors that the list shows under the same filters, as CSV."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        try:
-            listed = self.get_changelist_instance(request)
-        except IncorrectLookupParameters:
-            name = "admin:affiliations_visitor_changelist"
-            return HttpResponseRedirect(reverse(name, current_app=self.admin_site.name) + "?e=1")
-        rows = listed.get_queryset(request).iterator(chunk_size=EXPORTED_AT_ONCE)
-        filename = f"visitors-{timezone.now():%Y-%m-%d}.csv"
-        return csvexport.response(request, filename, _heading(), _cells(rows))
+    def cells(self, request: HttpRequest, rows: Iterator[Visitor]) -> Iterator[list[Any]]:
+        for visitor in rows:
+            yield [
+                visitor.pk,
+                visitor.partner.name,
+                visitor.partner.uid,
+                visitor.entry_point,
+                visitor.user and visitor.user.get_username(),
+                moment(visitor.referred_on),
+                moment(visitor.clicked_on),
+                moment(visitor.successful_on),
+                visitor.referrer_host,
+                visitor.click_id,
+                *(visitor.sub_ids.get(name, "") for name in SUB_IDS),
+            ]
 
 
 def _meant_by(word: str) -> Q:
@@ -152,44 +163,3 @@ def _meant_by(word: str) -> Q:
     if is_number and Visitor.objects.filter(pk=word).exists():
         return Q(pk=word)
     return Q(entry_point__icontains=word)
-
-
-def _heading() -> list[str]:
-    zone = timezone.get_current_timezone_name()
-    return [
-        _("number"),
-        _("partner"),
-        _("id in links"),
-        _("entry point"),
-        _("user"),
-        _("referred on (%(zone)s)") % {"zone": zone},
-        _("last click on (%(zone)s)") % {"zone": zone},
-        _("successful on (%(zone)s)") % {"zone": zone},
-        _("coming from"),
-        _("click id"),
-        *SUB_IDS,
-    ]
-
-
-def _cells(visitors: Iterator[Visitor]) -> Iterator[list[Any]]:
-    for visitor in visitors:
-        yield [
-            visitor.pk,
-            visitor.partner.name,
-            visitor.partner.uid,
-            visitor.entry_point,
-            visitor.user and visitor.user.get_username(),
-            _moment(visitor.referred_on),
-            _moment(visitor.clicked_on),
-            _moment(visitor.successful_on),
-            visitor.referrer_host,
-            visitor.click_id,
-            *(visitor.sub_ids.get(name, "") for name in SUB_IDS),
-        ]
-
-
-def _moment(moment: Any) -> str:
-    """Return a date as spreadsheets know one, in the zone that the heading names."""
-    if moment is None:
-        return ""
-    return f"{local(moment):%Y-%m-%d %H:%M:%S}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
+from .relay import TRIGGER
+
 
 class LinksConfig(AppConfig):
     """The router for affiliate networks."""
@@ -21,6 +23,9 @@ class LinksConfig(AppConfig):
         "links:write": _("generate and delete links"),
         "links:transact": _("acquire, fulfill, complete and refund transactions"),
     }
+
+    #: What partners may be subscribed to besides the triggers of the settings.
+    triggers = (TRIGGER,)
 
     def ready(self) -> None:
         """Connect checks and receivers; never raises for a wrong setting."""

@@ -16,6 +16,7 @@ __all__ = [
     "NotCompleted",
     "NothingToRefund",
     "UnknownLink",
+    "UnreadableFile",
 ]
 
 
@@ -27,6 +28,12 @@ class InvalidLink(AffiliationsError, ValueError):
     def __init__(self, errors: dict[str, list[str]]) -> None:
         self.errors = errors
         super().__init__("; ".join(f"{name}: {' '.join(said)}" for name, said in errors.items()))
+
+
+class UnreadableFile(AffiliationsError, ValueError):
+    """A file is not what links can be read from; says why in words for staff."""
+
+    code = "unreadable-file"
 
 
 class UnknownLink(AffiliationsError, LookupError):

@@ -212,6 +212,9 @@ class Link(models.Model):
         if self.valid_from and self.valid_until and self.valid_from >= self.valid_until:
             errors["valid_until"] = str(_("Must be later than the beginning."))
         self.passes = " ".join(re.split(r"[\s,]+", self.passes.strip()))
+        for name in ("passes", "expects"):
+            if unprintable(getattr(self, name)):
+                errors[name] = str(_("Must not contain control characters."))
         self.adds = self.adds.strip().removeprefix("?")
         if unprintable(self.adds) or (self.adds and not parse_qsl(self.adds)):
             errors["adds"] = str(_("Must be parameters, such as utm_source=anna&utm_medium=blog."))

@@ -32,13 +32,11 @@ from .exceptions import (
 )
 from .models import Link, Transaction
 from .querysets import TransactionQuerySet
-from .relay import GIVEN
+from .relay import GIVEN, TRIGGER
 from .signals import transaction_completed, transaction_refunded
 
-__all__ = ["TRIGGER", "complete", "refund", "refund_transaction"]
+__all__ = ["complete", "refund", "refund_transaction"]
 
-#: What a completed purchase is called among conversions.
-TRIGGER = "Link completed"
 State = Transaction.State
 
 

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from ..callbackurl import PLACEHOLDERS as CORE
 from ..callbackurl import TOKEN
 
-__all__ = ["GIVEN", "OF_CLICK", "PLACEHOLDERS", "REJECTED", "template", "with_status"]
+__all__ = ["GIVEN", "OF_CLICK", "PLACEHOLDERS", "REJECTED", "TRIGGER", "template", "with_status"]
+
+#: What a completed purchase is called among conversions.
+TRIGGER = "Link completed"
 
 #: Filled from what the click's query held. A visitor may have written these: they name a click, and
 #: none of them is worth money.

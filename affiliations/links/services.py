@@ -7,12 +7,13 @@ transaction, takes no request, and announces what it did by a signal inside the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, router, transaction
+from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -24,7 +25,8 @@ from . import deeplinks, landing
 from .conf import may_lead_to, settings
 from .exceptions import InvalidLink, UnknownLink
 from .models import PATH, LandingPage, Link, Transaction
-from .purchases import TRIGGER, complete, refund, refund_transaction
+from .purchases import complete, refund, refund_transaction
+from .relay import TRIGGER
 
 __all__ = [
     "TRIGGER",
@@ -32,6 +34,7 @@ __all__ = [
     "complete",
     "delete_link",
     "described",
+    "draft_link",
     "find_link",
     "fulfill",
     "generate_link",
@@ -39,14 +42,60 @@ __all__ = [
     "purchased_url",
     "refund",
     "refund_transaction",
+    "taken_paths",
 ]
 
 logger = logging.getLogger(__name__)
 
 State = Transaction.State
+PATH_TAKEN = "There is, or was, a link with this path."
+#: Paths that one query looks for: each goes through all links.
+ASKED_AT_ONCE = 5_000
 
 
 def generate_link(
+    *,
+    path: str = "",
+    pages: Sequence[tuple[str, int]] = (),
+    deep_path: str = "",
+    anywhere: bool = True,
+    **fields: Any,
+) -> Link:
+    """Make a link of what `draft_link` takes.
+
+    `pages` are other landing pages with their weights. `deep_path` is to be led to as well, see
+    deeplinks.py. Unless it may lead `anywhere`, all its landing pages have to be on
+    AFFILIATE_LINKS_LANDING_HOSTS or the site's own hosts, also where that setting is empty. Raises
+    InvalidLink, which has the problems by field, those of a link that is there already under this
+    path among them.
+    """
+    link, problems = draft_link(path=path, **fields)
+    others = [LandingPage(link=link, url=url, weight=weight) for url, weight in pages]
+    for number, other in enumerate(others):
+        try:
+            other.full_clean(exclude=["link"])
+        except ValidationError as error:
+            for name, said in error.message_dict.items():
+                problems[f"landing_pages.{number}.{name}"] = said
+    if "landing_page" not in problems:
+        problems |= _astray(link, others, deep_path, anywhere)
+    if "path" not in problems and path and taken_paths([path]):
+        problems["path"] = [PATH_TAKEN]
+    if problems:
+        raise InvalidLink(problems)
+    try:
+        with transaction.atomic(using=router.db_for_write(Link)):
+            link.save(force_insert=True)
+            for other in others:
+                other.save()
+    except IntegrityError:
+        if not Link.objects.filter(path=link.path).exists():
+            raise
+        raise InvalidLink({"path": [PATH_TAKEN]}) from None
+    return link
+
+
+def draft_link(
     *,
     item_id: str,
     landing_page: str,
@@ -55,18 +104,12 @@ def generate_link(
     currency: str = "",
     partner: Partner | None = None,
     path: str = "",
-    pages: Sequence[tuple[str, int]] = (),
-    deep_path: str = "",
-    anywhere: bool = True,
     **options: Any,
-) -> Link:
-    """Make a link; `floor` is in major units, and `options` are further fields of `Link`.
+) -> tuple[Link, dict[str, list[str]]]:
+    """Return a link that is not saved yet, and what keeps it from being so, by field.
 
-    `pages` are other landing pages with their weights. `deep_path` is to be led to as well, see
-    deeplinks.py. Unless it may lead `anywhere`, all its landing pages have to be on
-    AFFILIATE_LINKS_LANDING_HOSTS or the site's own hosts, also where that setting is empty. Raises
-    InvalidLink, which has the problems by field, those of a link that is there already under this
-    path among them.
+    `floor` is in major units, and `options` are further fields of `Link`. Whether its path is taken
+    is not looked up, see `taken_paths`.
     """
     currency = (currency or settings.LINKS_CURRENCY).upper()
     link = Link(
@@ -78,39 +121,33 @@ def generate_link(
         **({"path": path} if path else {}),
         **options,
     )
-    errors: dict[str, list[str]] = {}
+    problems: dict[str, list[str]] = {}
     try:
         link.floor_minor = Money.of(0 if floor is None else floor, currency).minor
     except InvalidMoney as error:
         field, _, text = str(error).partition(": ")
-        errors["currency" if field == "currency" else "floor_price"] = [text]
+        problems["currency" if field == "currency" else "floor_price"] = [text]
     try:
-        link.full_clean(validate_unique=False, validate_constraints=False)
+        # The partner is a row that was read just now.
+        link.full_clean(exclude=["partner"], validate_unique=False, validate_constraints=False)
     except ValidationError as error:
-        errors |= {_PUBLIC.get(name, name): said for name, said in error.message_dict.items()}
-    others = [LandingPage(link=link, url=url, weight=weight) for url, weight in pages]
-    for number, other in enumerate(others):
-        try:
-            other.full_clean(exclude=["link"])
-        except ValidationError as error:
-            for name, said in error.message_dict.items():
-                errors[f"landing_pages.{number}.{name}"] = said
-    if "landing_page" not in errors:
-        errors |= _astray(link, others, deep_path, anywhere)
-    if "path" not in errors and path and Link.objects.filter(path=path).exists():
-        errors["path"] = ["There is, or was, a link with this path."]
-    if errors:
-        raise InvalidLink(errors)
-    try:
-        with transaction.atomic(using=router.db_for_write(Link)):
-            link.save(force_insert=True)
-            for other in others:
-                other.save()
-    except IntegrityError:
-        if not Link.objects.filter(path=link.path).exists():
-            raise
-        raise InvalidLink({"path": ["There is, or was, a link with this path."]}) from None
-    return link
+        # Of each the first: what is missing is also not what it should be.
+        problems |= {_PUBLIC.get(name, name): said[:1] for name, said in error.message_dict.items()}
+    return link, problems
+
+
+def taken_paths(paths: Iterable[str]) -> set[str]:
+    """Return those, in lower case, that a link has or had, whatever the case.
+
+    Two paths that only a keen eye tells apart are of no use to anybody.
+    """
+    wanted = sorted({path.lower() for path in paths if PATH.fullmatch(path)})
+    taken: set[str] = set()
+    for start in range(0, len(wanted), ASKED_AT_ONCE):
+        rows = Link.objects.annotate(lower=Lower("path"))
+        rows = rows.filter(lower__in=wanted[start : start + ASKED_AT_ONCE])
+        taken.update(rows.values_list("lower", flat=True))
+    return taken
 
 
 def _astray(

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import pytest
+from django.apps import apps
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.core.checks import run_checks
 from django.urls import reverse
 from django.utils import timezone
 
@@ -184,6 +186,18 @@ class TestPartners:
         response = self.save(admin_client, self.form(None, ("Invented", "")))
         assert "Invented is not one of the available choices" in response.content.decode()
         assert not Partner.objects.exists()
+
+    def test_a_trigger_may_be_one_that_an_app_names(self, admin_client, monkeypatch):
+        shop = apps.get_app_config("shop")
+        monkeypatch.setattr(shop, "triggers", ("Tea drunk", "Order placed"), raising=False)
+        text = page(admin_client, "partner_add")
+        select = text.partition('name="subscriptions-0-trigger"')[2].partition("</select>")[0]
+        assert select.count('value="Tea drunk"') == select.count('value="Order placed"') == 1
+        assert self.save(admin_client, self.form(None, ("Tea drunk", CALLED))).status_code == 302
+        assert Subscription.objects.get().trigger == "Tea drunk"
+        assert run_checks(databases=["default"]) == []
+        monkeypatch.undo()
+        assert [each.id for each in run_checks(databases=["default"])] == ["affiliations.W040"]
 
     def test_a_trigger_that_is_gone_is_readable_and_stays(self, admin_client):
         partner = make_partner({"Newsletter": "", "Order placed": ""})
@@ -513,6 +527,16 @@ class TestKeys:
         assert "“<b>” is not a scope" in unescape(response.content.decode())
         assert "<b>" not in response.content.decode()
         assert not ApiKey.objects.exists()
+
+    def test_the_scopes_that_apps_ask_for_are_listed_and_others_are_let_in(
+        self, admin_client, monkeypatch
+    ):
+        scopes = {"tea:drink": "drink <i>tea</i>"}
+        monkeypatch.setattr(apps.get_app_config("shop"), "api_scopes", scopes, raising=False)
+        text = page(admin_client, "apikey_add")
+        assert "<li><code>tea:drink</code>: drink &lt;i&gt;tea&lt;/i&gt;</li>" in text
+        token = shown_once(self.issue(admin_client, scopes="tea:drink my.own"))
+        assert ApiKey.objects.authenticate(token, scope="my.own")
 
     def test_it_is_revoked_for_good(self, admin_client):
         key, _ = ApiKey.objects.issue(name="shop", scopes=[])

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from django.conf import settings as django_settings
 from django.urls import reverse
 from playwright.sync_api import expect
 
@@ -13,20 +12,6 @@ from tests.browser import assert_readable, complaints, in_every_look
 from tests.core.factories import make_partner, make_user, make_visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def staff(live_server, admin_client, new_context):
-    """Make contexts of somebody who is logged in."""
-
-    def made(**options):
-        context = new_context(base_url=live_server.url, **options)
-        session = admin_client.cookies[django_settings.SESSION_COOKIE_NAME].value
-        name = django_settings.SESSION_COOKIE_NAME
-        context.add_cookies([{"name": name, "value": session, "url": live_server.url}])
-        return context
-
-    return made
 
 
 @pytest.fixture

@@ -75,6 +75,7 @@ def test_paths_are_all_different():
         ({"path": "List"}, "path"),
         ({"path": "openapi"}, "path"),
         ({"path": "taken"}, "path"),
+        ({"path": "TAKEN"}, "path"),
         ({"weight": 0}, "weight"),
         ({"adds": "a\nb"}, "adds"),
         ({"adds": "&&"}, "adds"),

@@ -1,0 +1,202 @@
+"""The forms of links: one that a landing page is pasted into, and one for a whole file."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ... import callbackurl, dates, egress
+from ...exceptions import InvalidMoney, RefusedDestination
+from ...money import DECIMAL_PLACES, Money
+from .. import importing, relay, services
+from ..exceptions import UnreadableFile
+from ..models import Link, default_currency, new_path
+
+#: Of a file that a page imports; a larger one is for the command.
+MAX_BYTES = 1_000_000
+MAX_LINES = 5_000
+#: For columns that were not there, and paths that were made up, when it is confirmed.
+MORE_BYTES = 60 * MAX_LINES
+
+WIDE = {"class": "vLargeTextField", "spellcheck": "false", "autocapitalize": "none"}
+AN_ADDRESS = {**WIDE, "inputmode": "url"}
+
+
+class MomentField(forms.DateTimeField):
+    """A date and a time by the site's clock, which the browser helps to choose."""
+
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M:%S")
+
+    def to_python(self, value: Any) -> datetime | None:
+        """Return the moment; raises ValidationError for one that no database can hold."""
+        if value in self.empty_values or isinstance(value, datetime):
+            return super().to_python(value)
+        found = dates.moment(str(value).strip())
+        if found is None:
+            text = _("Must be a date such as 2026-11-20 or 2026-11-20T18:00.")
+            raise ValidationError(text, code="invalid")
+        return found
+
+
+class LinkForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A link, with its floor price as people write one."""
+
+    floor_price = forms.DecimalField(
+        label=gettext_lazy("Floor price"),
+        required=False,
+        min_value=0,
+        help_text=gettext_lazy("A purchase has to exceed it to be paid out, as 12.50."),
+    )
+    currency = forms.ChoiceField(
+        label=gettext_lazy("Currency"),
+        choices=[(code, code) for code in sorted(DECIMAL_PLACES)],
+        initial=default_currency,
+    )
+    valid_from = MomentField(label=gettext_lazy("Valid from"), required=False)
+    valid_until = MomentField(label=gettext_lazy("Valid until"), required=False)
+
+    class Meta:
+        model = Link
+        fields = (
+            "landing_page",
+            "item_id",
+            "partner",
+            "callback_url",
+            "floor_price",
+            "currency",
+            "active",
+            "path",
+            "valid_from",
+            "valid_until",
+            "adds",
+            "passes",
+            "expects",
+            "weight",
+        )
+        widgets = {
+            "landing_page": forms.TextInput(
+                {**AN_ADDRESS, "placeholder": "https://www.example.com/courses/drawing"}
+            ),
+            "callback_url": forms.TextInput(
+                {
+                    **AN_ADDRESS,
+                    "placeholder": "https://example.go2cloud.org/aff_lsr"
+                    "?transaction_id={transaction_id}&amount={amount}",
+                }
+            ),
+            "item_id": forms.TextInput({"class": "vTextField", "spellcheck": "false"}),
+            "path": forms.TextInput({"class": "vTextField", "spellcheck": "false"}),
+            "adds": forms.TextInput(WIDE),
+            "passes": forms.TextInput({"class": "vTextField", "spellcheck": "false"}),
+            "expects": forms.TextInput({"class": "vTextField", "spellcheck": "false"}),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        path = self.fields.get("path")
+        if path is None:
+            return  # for somebody who may only look
+        if self.instance.pk is None:
+            path.required, path.initial = False, None
+        else:
+            # It is published. Not left out: what the model says of it needs a place to stand.
+            path.disabled = True
+            self.initial.setdefault("floor_price", _major(self.instance))
+
+    def clean_path(self) -> str:
+        """Make a path up where none was chosen; raises ValidationError where it is taken."""
+        path = str(self.cleaned_data["path"])
+        if self.instance.pk is None:
+            if services.taken_paths([path]):
+                raise ValidationError(services.PATH_TAKEN, code="unique")
+            return path or new_path()
+        return path
+
+    def clean(self) -> None:
+        """Turn the price into what is stored."""
+        super().clean()
+        floor, currency = (self.cleaned_data.get(name) for name in ("floor_price", "currency"))
+        if currency and "floor_price" not in self.errors:
+            try:
+                self.instance.floor_minor = Money.of(floor or 0, currency).minor
+            except InvalidMoney as error:
+                text = str(error).removeprefix("amount: ")
+                self.add_error("floor_price", f"{text[:1].upper()}{text[1:]}.")
+
+    def add_error(self, field: Any, error: Any) -> None:
+        """Add what the model objects to, but for what a field has said of itself."""
+        if field is None and hasattr(error, "error_dict"):
+            errors = {n: each for n, each in error.error_dict.items() if n not in self.errors}
+            error = ValidationError(errors)
+        super().add_error(field, error)
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        if "callback_url" in self.changed_data and not self.errors:
+            self._look_where_it_leads()
+
+    def _look_where_it_leads(self) -> None:
+        """Refuse a name that stands for an inner address, while somebody is there to mend it."""
+        if not self.instance.callback_url:
+            return
+        try:
+            called = callbackurl.render(self.instance.callback_url, {}, relay.PLACEHOLDERS)
+            egress.check(called, resolve=True)
+        except RefusedDestination as error:
+            self.add_error("callback_url", str(error))
+
+
+def _major(link: Link) -> Any:
+    try:
+        return link.floor.amount
+    except InvalidMoney:
+        return None
+
+
+class ImportForm(forms.Form):
+    """A file, or what stands in one."""
+
+    file = forms.FileField(
+        label=gettext_lazy("CSV file"),
+        required=False,
+        widget=forms.FileInput(attrs={"accept": ".csv,text/csv"}),
+    )
+    text = forms.CharField(
+        label=gettext_lazy("Or paste it"),
+        required=False,
+        strip=False,
+        widget=forms.Textarea(
+            {
+                "class": "vLargeTextField aff-code",
+                "rows": 8,
+                "spellcheck": "false",
+                "placeholder": "item_id,landing_page,callback_url",
+            }
+        ),
+    )
+
+    def clean(self) -> None:
+        """Read the lines; raises ValidationError where nothing can be read."""
+        data: Any = self.cleaned_data
+        file, text = data.get("file"), data.get("text") or ""
+        if self.errors:
+            return
+        name = "file" if file else "text"
+        if not file and not text.strip():
+            self.add_error(None, _("Choose a file, or paste what stands in it."))
+            return
+        # Browsers send two bytes for each line break of what was pasted.
+        text = text.replace("\r\n", "\n")
+        most = MAX_BYTES + MORE_BYTES if "confirmed" in self.data else MAX_BYTES
+        if (file.size if file else len(text.encode(errors="replace"))) > most:
+            self.add_error(name, _("It is larger than 1 MB. Use manage.py import_links."))
+            return
+        try:
+            data["lines"] = importing.read(file.read() if file else text, most=MAX_LINES)
+        except UnreadableFile as error:
+            self.add_error(name, str(error))
