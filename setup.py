@@ -25,6 +25,7 @@ DJANGO = ",".join(
     + [f"!=6.1.{patch}" for patch in range(2)]
 )
 
+API = ["django-ninja>=1.4"]
 BOTS = ["crawler-user-agents>=1.40"]
 DATABASE_URL = ["dj-database-url>=2.2"]
 
@@ -51,11 +52,13 @@ setup(
         "django-tasks>=0.11",
     ],
     extras_require={
+        "api": API,
         "bots": BOTS,
         "postgres": ["psycopg[binary]>=3.2"],
         "mariadb": ["mysqlclient>=2.2.4"],
         "demo": DATABASE_URL,
         "test": [
+            *API,
             *BOTS,
             *DATABASE_URL,
             "ada-url>=1.15",
@@ -69,6 +72,7 @@ setup(
             "pytest-asyncio>=0.24",
             "pytest-django>=4.9",
             "pytest-timeout>=2.3",
+            "schemathesis>=4.0",
             "standardwebhooks>=1.0",
         ],
         "docs": ["furo>=2024.8.6", "myst-parser>=4.0", "sphinx>=8.1"],

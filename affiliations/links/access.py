@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.http import HttpRequest
 from django.middleware.csrf import CsrfViewMiddleware
@@ -13,14 +13,20 @@ from ..exceptions import InvalidApiKey
 from ..models import ApiKey
 from ..visits import user_of
 
-__all__ = ["Caller", "Refused", "caller"]
+__all__ = ["DELETE", "GENERATE", "READ", "TRANSACT", "Caller", "Refused", "Right", "caller"]
 
-#: What staff need to be allowed in the admin for what a scope lets a key do.
-PERMISSIONS = {
-    "links:read": ("affiliations_links.view_link",),
-    "links:write": ("affiliations_links.add_link", "affiliations_links.delete_link"),
-    "links:transact": ("affiliations_links.change_transaction",),
-}
+
+class Right(NamedTuple):
+    """What may be allowed: to a key by its scope, to staff by what they may do in the admin."""
+
+    scope: str
+    permission: str
+
+
+READ = Right("links:read", "affiliations_links.view_link")
+GENERATE = Right("links:write", "affiliations_links.add_link")
+DELETE = Right("links:write", "affiliations_links.delete_link")
+TRANSACT = Right("links:transact", "affiliations_links.change_transaction")
 
 
 class Refused(Exception):
@@ -46,8 +52,8 @@ class _CsrfCheck(CsrfViewMiddleware):
 
 
 @sensitive_variables()
-def caller(request: HttpRequest, scope: str) -> Caller:
-    """Return who calls, if they may do what `scope` names; raises Refused.
+def caller(request: HttpRequest, right: Right) -> Caller:
+    """Return who calls, if they have the right to; raises Refused.
 
     A key comes in the header, `Authorization: Bearer aff_…`, never in the address. A login counts
     only where there is no such header, and what changes something needs its CSRF token.
@@ -58,14 +64,14 @@ def caller(request: HttpRequest, scope: str) -> Caller:
         if kind.lower() != "bearer":
             raise Refused(401, "invalid-api-key", "Authorization: must be Bearer and an API key")
         try:
-            key = ApiKey.objects.authenticate(token.strip(), scope=scope)
+            key = ApiKey.objects.authenticate(token.strip(), scope=right.scope)
         except InvalidApiKey:
             raise Refused(401, "invalid-api-key", "Authorization: not valid for this") from None
         return Caller(key.partner_id, f"key {key.pk}")
     user = user_of(request)
     if user is None or not user.is_active or not user.is_staff:
         raise Refused(401, "authentication-required", "Authorization: an API key is needed")
-    if not user.has_perms(PERMISSIONS[scope]):
+    if not user.has_perm(right.permission):
         raise Refused(403, "permission-denied", "your account may not do this")
     if request.method not in ("GET", "HEAD") and (reason := _forged(request)):
         raise Refused(403, "csrf-failed", reason)

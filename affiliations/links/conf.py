@@ -6,8 +6,10 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings as django_settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from django.http.request import validate_host
 
 from ..conf import Group, Rule, Setting, a_path_or_none, tokens
 from ..exceptions import InvalidMoney
@@ -103,3 +105,16 @@ def is_host_of(host: str, allowed: Any) -> bool:
     return any(
         host.endswith(each[1:]) if each.startswith("*.") else host == each for each in allowed
     )
+
+
+def may_lead_to(host: str, *, anywhere: bool = True) -> bool:
+    """Tell whether a landing page may be on a host: one of AFFILIATE_LINKS_LANDING_HOSTS, or ours.
+
+    Where that setting is empty it may be on any, unless `anywhere` is false.
+    """
+    named = settings.LINKS_LANDING_HOSTS
+    if anywhere and not named:
+        return True
+    # "*" is every name that this site might be asked for by, and so none of its own.
+    ours = [each for each in django_settings.ALLOWED_HOSTS if each != "*"]
+    return is_host_of(host, named) or validate_host(host, ours)

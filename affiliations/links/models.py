@@ -20,7 +20,7 @@ from ..fields import ExactCharField
 from ..models import Callback, Conversion, Partner, Visitor
 from ..money import DECIMAL_PLACES, Money
 from . import landing, relay
-from .conf import settings
+from .conf import may_lead_to, settings
 from .querysets import LinkQuerySet, TransactionQuerySet
 
 #: Letters and digits without 0, O, I and l, which are read as one another.
@@ -153,6 +153,7 @@ class Link(models.Model):
 
     objects = LinkQuerySet.as_manager()
     _loaded_callback: str | None = None
+    _loaded_landing_page: str | None = None
 
     class Meta:
         verbose_name = _("link")
@@ -178,12 +179,14 @@ class Link(models.Model):
         self.clean()
         super().save(*args, **kwargs)
         self._loaded_callback = self.callback_url
+        self._loaded_landing_page = self.landing_page
 
     @classmethod
     def from_db(cls, *args: Any, **kwargs: Any) -> Link:
-        """Remember where the row's calls went; the arguments differ between Djangos."""
+        """Remember where the row led and called; the arguments differ between Djangos."""
         link = super().from_db(*args, **kwargs)
         link._loaded_callback = link.__dict__.get("callback_url")
+        link._loaded_landing_page = link.__dict__.get("landing_page")
         return link
 
     def clean(self) -> None:
@@ -199,7 +202,7 @@ class Link(models.Model):
         elif self.path.lower() in RESERVED:
             errors["path"] = str(_("This name is taken by the API."))
         try:
-            self.landing_page = landing.normal(self.landing_page)
+            self.landing_page = to_land_on(self.landing_page, self._loaded_landing_page)
         except ValueError as error:
             errors["landing_page"] = str(error)
         if problem := self._callback_problem():
@@ -252,6 +255,8 @@ class LandingPage(models.Model):
         _("weight"), default=1, validators=[MinValueValidator(1)]
     )
 
+    _loaded_url: str | None = None
+
     class Meta:
         verbose_name = _("other landing page")
         verbose_name_plural = _("other landing pages")
@@ -269,11 +274,19 @@ class LandingPage(models.Model):
         """Save in normal form; raises ValidationError where nobody could be led there."""
         self.clean()
         super().save(*args, **kwargs)
+        self._loaded_url = self.url
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> LandingPage:
+        """Remember where the row led; the arguments differ between Djangos."""
+        page = super().from_db(*args, **kwargs)
+        page._loaded_url = page.__dict__.get("url")
+        return page
 
     def clean(self) -> None:
         """Bring the address into normal form; raises ValidationError."""
         try:
-            self.url = landing.normal(self.url)
+            self.url = to_land_on(self.url, self._loaded_url)
         except ValueError as error:
             raise ValidationError({"url": str(error)}, code="invalid") from error
 
@@ -427,6 +440,17 @@ class Transaction(models.Model):
     def is_fulfilled(self) -> bool:
         """Tell whether nothing more can come of it."""
         return self.state != self.State.OPEN
+
+
+def to_land_on(url: str, loaded: str | None) -> str:
+    """Return an address to land on in normal form; raises ValueError where it may not be one.
+
+    One that was let in, and so `loaded`, stays, whatever the site has since forbidden.
+    """
+    found = landing.normal(url)
+    if found != loaded and not may_lead_to(landing.host(found)):
+        raise ValueError(str(_("Its host is not one of AFFILIATE_LINKS_LANDING_HOSTS.")))
+    return found
 
 
 def unprintable(text: str) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, router
+from django.db import IntegrityError, router, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -25,8 +25,8 @@ from ..money import Money
 from ..querysets import LEASE
 from ..savepoints import retried
 from ..services import credit_visitor, reverse_conversion
-from . import relay
-from .conf import service_fee, settings
+from . import deeplinks, landing, relay
+from .conf import may_lead_to, service_fee, settings
 from .exceptions import (
     AlreadyFulfilled,
     AmountNotPositive,
@@ -39,7 +39,7 @@ from .exceptions import (
     NothingToRefund,
     UnknownLink,
 )
-from .models import PATH, Link, Transaction
+from .models import PATH, LandingPage, Link, Transaction
 from .querysets import TransactionQuerySet
 from .relay import GIVEN
 from .signals import transaction_completed, transaction_refunded
@@ -74,12 +74,18 @@ def generate_link(
     currency: str = "",
     partner: Partner | None = None,
     path: str = "",
+    pages: Sequence[tuple[str, int]] = (),
+    deep_path: str = "",
+    anywhere: bool = True,
     **options: Any,
 ) -> Link:
     """Make a link; `floor` is in major units, and `options` are further fields of `Link`.
 
-    Raises InvalidLink, which has the problems by field, those of a link that is there already under
-    this path among them.
+    `pages` are other landing pages with their weights. `deep_path` is to be led to as well, see
+    deeplinks.py. Unless it may lead `anywhere`, all its landing pages have to be on
+    AFFILIATE_LINKS_LANDING_HOSTS or the site's own hosts, also where that setting is empty. Raises
+    InvalidLink, which has the problems by field, those of a link that is there already under this
+    path among them.
     """
     currency = (currency or settings.LINKS_CURRENCY).upper()
     link = Link(
@@ -101,17 +107,51 @@ def generate_link(
         link.full_clean(validate_unique=False, validate_constraints=False)
     except ValidationError as error:
         errors |= {_PUBLIC.get(name, name): said for name, said in error.message_dict.items()}
+    others = [LandingPage(link=link, url=url, weight=weight) for url, weight in pages]
+    for number, other in enumerate(others):
+        try:
+            other.full_clean(exclude=["link"])
+        except ValidationError as error:
+            for name, said in error.message_dict.items():
+                errors[f"landing_pages.{number}.{name}"] = said
+    if "landing_page" not in errors:
+        errors |= _astray(link, others, deep_path, anywhere)
     if "path" not in errors and path and Link.objects.filter(path=path).exists():
         errors["path"] = ["There is, or was, a link with this path."]
     if errors:
         raise InvalidLink(errors)
     try:
-        link.save(force_insert=True)
+        with transaction.atomic(using=router.db_for_write(Link)):
+            link.save(force_insert=True)
+            for other in others:
+                other.save()
     except IntegrityError:
         if not Link.objects.filter(path=link.path).exists():
             raise
         raise InvalidLink({"path": ["There is, or was, a link with this path."]}) from None
     return link
+
+
+def _astray(
+    link: Link, others: Sequence[LandingPage], deep_path: str, anywhere: bool
+) -> dict[str, list[str]]:
+    """Return what is wrong with where a link leads, by field."""
+    urls = {"landing_page": link.landing_page}
+    urls |= {f"landing_pages.{number}.url": other.url for number, other in enumerate(others)}
+    errors = {
+        field: ["Must be on a host of this site, or one of AFFILIATE_LINKS_LANDING_HOSTS."]
+        for field, url in urls.items()
+        if not may_lead_to(landing.host(url), anywhere=anywhere)
+    }
+    if deep_path:
+        try:
+            landing.on_host(link.landing_page, deep_path)
+        except ValueError as error:
+            errors["deep_path"] = [str(error)]
+        else:
+            if len(deeplinks.token(link.path, deep_path)) > deeplinks.MAX_TOKEN:
+                errors["deep_path"] = ["Is too long."]
+    return errors
 
 
 #: What a field is called where its name tells how it is stored.
@@ -312,10 +352,13 @@ class _Purchase:
             key = getattr(self, name)
             found = self.rows.filter(**{name: key}).first() if key else None
             if found is not None:
+                if not self.is_own(found):
+                    # Nobody learns from an order's name what became of another partner's click.
+                    return self.not_completed()
                 if not self.is_same(found):
                     what = "Idempotency-Key" if name == "request_key" else "order_id"
                     raise IdempotencyConflict(f"{what}: was completed with something else in it")
-                return self.allowed(found)
+                return found
         return None
 
     def is_same(self, found: Transaction) -> bool:
@@ -325,12 +368,11 @@ class _Purchase:
             return False
         return self.paid_in(found.currency) == found.money
 
-    def allowed(self, found: Transaction) -> Transaction:
-        """Return a transaction, unless it is another partner's."""
-        mine = self.rows.for_partner(self.partner).filter(pk=found.pk)
-        if self.partner is not None and not mine.exists():
-            raise AlreadyFulfilled("order_id: was completed before")
-        return found
+    def is_own(self, found: Transaction) -> bool:
+        """Tell whether a transaction is the caller's to know of."""
+        if self.partner is None:
+            return True
+        return self.rows.for_partner(self.partner).filter(pk=found.pk).exists()
 
     def paid_in(self, currency: str) -> Money | None:
         """Return what was paid, in the given currency unless the caller has named one."""

@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from ..problems import problem
 from . import access, routing, services
 from .conf import settings
 from .exceptions import UnknownLink
@@ -47,20 +48,10 @@ def wants_json(request: HttpRequest) -> bool:
 def as_json(request: HttpRequest, path: str) -> HttpResponse:
     """Tell a program what the API's own address tells it."""
     try:
-        caller = access.caller(request, "links:read")
+        caller = access.caller(request, access.READ)
         link = services.find_link(path, partner=caller.partner_id)
     except access.Refused as error:
         return problem(error.status, error.code, str(error))
     except UnknownLink as error:
         return problem(404, error.code, str(error))
     return JsonResponse(services.described(link))
-
-
-def problem(status: int, code: str, detail: str) -> JsonResponse:
-    """Return an error as programs read it. Source: RFC 9457."""
-    body = {"type": "about:blank", "status": status, "code": code, "detail": detail}
-    response = JsonResponse(body, status=status, content_type="application/problem+json")
-    response.headers["Cache-Control"] = "private, no-store"
-    if status == 401:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="links"'
-    return response

@@ -2,6 +2,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 urlpatterns = [
+    path("api/links/", include("affiliations.links.api_urls")),
     path("router/", include("affiliations.links.urls")),
     path("admin/", admin.site.urls),
     path("", include("tests.shop.urls")),
