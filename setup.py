@@ -56,7 +56,7 @@ setup(
         "bots": BOTS,
         "postgres": ["psycopg[binary]>=3.2"],
         "mariadb": ["mysqlclient>=2.2.4"],
-        "demo": DATABASE_URL,
+        "demo": [*API, *DATABASE_URL],
         "test": [
             *API,
             *BOTS,

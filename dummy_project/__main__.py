@@ -80,7 +80,8 @@ def port(text: str) -> int:
 
 def way_out(error: Exception) -> str:
     """Return what to look at where an error is not the demo's own, else nothing."""
-    if isinstance(error, ModuleNotFoundError) and error.name == "dj_database_url":
+    missing = isinstance(error, ModuleNotFoundError) and error.name == "dj_database_url"
+    if missing or "django-ninja" in str(error):
         return "pip install -e '.[demo]'"
     if isinstance(error, ImproperlyConfigured):
         return "pip install -e '.[demo,postgres]' or '.[demo,mariadb]'"
