@@ -103,12 +103,14 @@ class Received(NamedTuple):
 class CallbackServer:
     """A partner's server on a free port of 127.0.0.1, that keeps what it is sent.
 
-    `answers` are given in turn, the last one from then on: a status, or None to hang up.
+    `answers` are given in turn, the last one from then on: a status, or None to hang up. `body` is
+    what each of them says, for a partner whose answer has to contain something.
     """
 
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.answers: list[int | None] = [200]
+        self.body = b""
         self._lock = threading.Lock()
         owner = self
 
@@ -121,8 +123,9 @@ class CallbackServer:
                 self.close_connection = True
                 if status is not None:
                     self.send_response(status)
-                    self.send_header("Content-Length", "0")
+                    self.send_header("Content-Length", str(len(owner.body)))
                     self.end_headers()
+                    self.wfile.write(owner.body)
 
             do_GET = do_POST = answer  # noqa: N815 - named by http.server
 

@@ -181,6 +181,19 @@ def list_links(
     auth=Bearer(access.GENERATE),
     response={201: Generated, **refusals(*BODY)},
     operation_id="generate",
+    openapi_extra={
+        "responses": {
+            201: {
+                "links": {
+                    name: {
+                        "operationId": name,
+                        "parameters": {"path": "$response.body#/UniquePath"},
+                    }
+                    for name in ("describe", "delete-path")
+                }
+            }
+        }
+    },
 )
 def generate(request: Any, sent: Annotated[Generation, Sent(...)]) -> Status[Generated]:
     """Make a link. Scope: links:write.

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from django.conf import settings
+from django.utils import timezone
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -24,7 +26,7 @@ from pydantic import (
 )
 
 from . import landing, relay
-from .models import MAX_ITEM, MAX_ORDER, MAX_WEIGHT, Link, unprintable
+from .models import MAX_ADDS, MAX_ITEM, MAX_ORDER, MAX_PASSES, MAX_WEIGHT, Link, unprintable
 
 #: What a field may be called: first the document's name, last the one that services have for it.
 NAMES = {
@@ -93,7 +95,7 @@ def _within_reason(moment: datetime) -> datetime:
     # Outside of these no time zone's clock, or no database, could show it.
     if not 2000 <= moment.year < 9999:
         raise ValueError("must be between the years 2000 and 9998")
-    return moment.astimezone(UTC)
+    return moment.astimezone(UTC) if settings.USE_TZ else timezone.make_naive(moment)
 
 
 def _as_list(value: Any) -> Any:
@@ -147,7 +149,7 @@ def example(**fields: Any) -> ConfigDict:
 class OtherPage(Told):
     """Another landing page, and how often it is shown beside the others."""
 
-    url: str
+    url: str = Field(max_length=landing.MAX_LENGTH)
     weight: int = Field(1, ge=1, le=MAX_WEIGHT)
 
 
@@ -163,23 +165,32 @@ class Generation(Told):
     )
 
     item_id: Item
-    landing_page: str = named("landing_page")
-    callback_url: str = named("callback_url", "")
+    landing_page: str = named("landing_page", max_length=landing.MAX_LENGTH)
+    callback_url: str = named("callback_url", "", max_length=landing.MAX_LENGTH)
     floor_price: OptionalAmount = named("floor_price", None, description="In major units.")
     currency: Currency = Field("", description="An ISO 4217 code; the site's own without one.")
-    path: str = named("path", "", description="Chosen by you; unguessable without one.")
+    path: str = named(
+        "path", "", max_length=64, description="Chosen by you; unguessable without one."
+    )
     expects: str = Field(
         Link._meta.get_field("expects").get_default(),
+        max_length=200,
         description="What the network's answer holds only if it accepts.",
     )
     valid_from: Moment = None
     valid_until: Moment = None
     passes: str = Field(
-        landing.EVERYTHING, description="Names of parameters to pass on, or * for all."
+        landing.EVERYTHING,
+        max_length=MAX_PASSES,
+        description="Names of parameters to pass on, or * for all.",
     )
-    adds: str = Field("", description="Parameters that the landing page gets besides.")
+    adds: str = Field(
+        "", max_length=MAX_ADDS, description="Parameters that the landing page gets besides."
+    )
     deep_path: str = Field(
-        "", description="A path on the landing page's host, to be answered as a signed address."
+        "",
+        max_length=landing.MAX_LENGTH,
+        description="A path on the landing page's host, to be answered as a signed address.",
     )
     weight: Annotated[int, Field(ge=1, le=MAX_WEIGHT)] = 1
     landing_pages: Annotated[

@@ -1,12 +1,16 @@
 """Links and transactions for tests, as plain functions."""
 
+import json
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
+from urllib.parse import urlencode
 
 from django.utils import timezone
 
 from affiliations.links.models import Link, Transaction
 from affiliations.links.services import open_key
+from affiliations.models import ApiKey, Partner
 
 numbers = count(1)
 
@@ -46,3 +50,38 @@ def click(client: Any, link: Link | str, query: str | None = None, **extra: Any)
     target = f"/router/{link}" + (f"?{query}" if query else "")
     headers = {"user-agent": BROWSER, **extra.pop("headers", {})}
     return client.get(target, headers=headers, **extra)
+
+
+SCOPES = ("links:read", "links:write", "links:transact")
+
+
+def make_key(partner: Partner | None = None, scopes: Sequence[str] = SCOPES) -> str:
+    """Return the token of a key that may do everything, of a partner or of the whole site."""
+    _, token = ApiKey.objects.issue(name="a program", scopes=scopes, partner=partner)
+    return token
+
+
+class Program:
+    """A program that calls the API with a key, in JSON or as a form."""
+
+    def __init__(self, client: Any, token: str = "", form: bool = False) -> None:
+        self.client, self.token, self.form = client, token, form
+
+    def send(self, method: str, path: str, sent: Any = None, **headers: str) -> Any:
+        """Return the answer to a call; `path` is below where the API is mounted."""
+        if self.token:
+            headers = {"authorization": f"Bearer {self.token}", **headers}
+        call = getattr(self.client, method.lower())
+        if sent is None:
+            return call(f"/api/links/{path}", headers=headers)
+        kind = "application/x-www-form-urlencoded" if self.form else "application/json"
+        body = urlencode(sent, doseq=True) if self.form else json.dumps(sent)
+        return call(f"/api/links/{path}", body, content_type=kind, headers=headers)
+
+    def get(self, path: str, **headers: str) -> Any:
+        """Ask for something."""
+        return self.send("GET", path, **headers)
+
+    def post(self, path: str, /, **sent: Any) -> Any:
+        """Send fields."""
+        return self.send("POST", path, sent)
