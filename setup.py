@@ -28,6 +28,7 @@ DJANGO = ",".join(
 API = ["django-ninja>=1.4"]
 BOTS = ["crawler-user-agents>=1.40"]
 DATABASE_URL = ["dj-database-url>=2.2"]
+QR = ["segno>=1.6"]
 
 setup(
     name="django-affiliations",
@@ -56,7 +57,7 @@ setup(
         "bots": BOTS,
         "postgres": ["psycopg[binary]>=3.2"],
         "mariadb": ["mysqlclient>=2.2.4"],
-        "demo": [*API, *DATABASE_URL],
+        "demo": [*API, *DATABASE_URL, *QR],
         "test": [
             *API,
             *BOTS,
