@@ -35,7 +35,9 @@ def main(argv: list[str]) -> int:
         return 0
     try:
         django.setup()
-        # Imported here and by name: what they import can be imported only after the set-up.
+        # Imported here and by name: what they import can be imported only after the set-up. The
+        # addresses first, so that a package that they miss is named before anything is served.
+        import_module("dummy_project.urls")
         if options.check:
             return int(import_module("dummy_project.check").check())
         return int(import_module("dummy_project.run").run(options.port))

@@ -99,6 +99,18 @@ def test_a_database_that_cannot_be_had_is_no_traceback(python, url, problem):
     assert "Traceback" not in done.stderr
 
 
+def test_a_package_that_is_missing_is_no_traceback(python):
+    without = "import sys; sys.modules['ninja'] = None"
+    run = "from dummy_project.__main__ import main; sys.exit(main(['--check']))"
+
+    done = python("-c", f"{without}; {run}")
+
+    assert done.returncode == 1
+    assert "needs django-ninja" in done.stderr
+    assert "Look at: pip install -e '.[demo]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("port", ["0", "65536", "eighty"])
 def test_a_port_that_is_none_is_refused(python, port):
     done = python("-m", "dummy_project", "--port", port)

@@ -13,5 +13,5 @@ register = template.Library()
 
 @register.filter
 def breakable(address: str) -> SafeString:
-    """Return an address that may be broken after each ? and &, and is copied as it was."""
-    return format_html_join("", "{}<wbr>", ((part,) for part in re.split(r"(?<=[?&])", address)))
+    """Return an address that may be broken after each /, ? and &, and is copied as it was."""
+    return format_html_join("", "{}<wbr>", ((part,) for part in re.split(r"(?<=[/?&])", address)))
