@@ -58,7 +58,7 @@ setup(
         "qr": QR,
         "postgres": ["psycopg[binary]>=3.2"],
         "mariadb": ["mysqlclient>=2.2.4"],
-        "demo": DATABASE_URL,
+        "demo": [*API, *DATABASE_URL, *QR],
         "benchmarks": [*DATABASE_URL, "gunicorn>=25.1", "pinax-referrals>=4.5"],
         "test": [
             *API,

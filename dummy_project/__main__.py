@@ -35,7 +35,9 @@ def main(argv: list[str]) -> int:
         return 0
     try:
         django.setup()
-        # Imported here and by name: what they import can be imported only after the set-up.
+        # Imported here and by name: what they import can be imported only after the set-up. The
+        # addresses first, so that a package that they miss is named before anything is served.
+        import_module("dummy_project.urls")
         if options.check:
             return int(import_module("dummy_project.check").check())
         return int(import_module("dummy_project.run").run(options.port))
@@ -80,7 +82,8 @@ def port(text: str) -> int:
 
 def way_out(error: Exception) -> str:
     """Return what to look at where an error is not the demo's own, else nothing."""
-    if isinstance(error, ModuleNotFoundError) and error.name == "dj_database_url":
+    missing = isinstance(error, ModuleNotFoundError) and error.name == "dj_database_url"
+    if missing or "django-ninja" in str(error):
         return "pip install -e '.[demo]'"
     if isinstance(error, ImproperlyConfigured):
         return "pip install -e '.[demo,postgres]' or '.[demo,mariadb]'"

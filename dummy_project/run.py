@@ -16,13 +16,16 @@ from . import seed
 from .server import Demo
 
 BANNER = """
-  Harbour Kiln is open: a shop with one affiliate partner, the {partner}.
+  Harbour Kiln is open: a shop with an affiliate partner, the {partner}, and a network, {network}.
 
   1  {url}/partner-site/      Follow one of Anna's links to the shop.
   2  {url}/sign-up/           Sign up there, then order something.
   3  {url}/partner-site/log/  See what Anna's site was told.
-  4  {url}/admin/             In a private window, as staff: {staff} / {staff} (this demo only).
+  4  {url}/network/           Follow a link of {network}'s, order, and see there what it was told.
+  5  {url}/admin/             In a private window, as staff: {staff} / {staff} (this demo only).
+  6  {url}/api/links/docs     For programs: the API of the links.
 
+  A refund's alert, which would be mailed, is printed here.
   Database: {database}
   Stop with Ctrl-C.
 """
@@ -37,7 +40,7 @@ def run(port: int) -> int:
         return 1
     try:
         call_command("migrate", verbosity=0)
-        partner = seed.prepare(demo.url)
+        seed.prepare(demo.url)
         connection.close()
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -45,7 +48,8 @@ def run(port: int) -> int:
         demo.start()
         print(
             BANNER.format(
-                partner=partner,
+                partner=seed.PARTNER,
+                network=seed.NETWORK,
                 url=demo.url,
                 staff=seed.STAFF,
                 database=database(),

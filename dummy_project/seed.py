@@ -1,23 +1,32 @@
-"""Fill the demo's database: products, staff, and a deal with one partner."""
+"""Fill the demo's database: products, staff, and deals with a partner and with a network."""
 
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 from urllib.parse import urlsplit
 
+from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
 from affiliations import signing
 from affiliations.conf import settings
+from affiliations.links.models import Link
+from affiliations.links.services import generate_link
 from affiliations.models import Partner, Subscription
 
+from .network.models import Offer
 from .partner_site.models import Deal
 from .shop.models import Glaze, Picture, Product
 
 PARTNER = "Blog of Anna"
 STAFF = "admin"
 CALLBACK_PATH = "/partner-site/callback/"
+NETWORK = "Fairlead"
+SHOP = "Harbour Kiln"
+ROUTER_PATH = "/router/"
+POSTBACK_PATH = "/network/aff_lsr"
 
 PRODUCTS = (
     {
@@ -79,25 +88,65 @@ SUBSCRIPTIONS = {
 }
 
 
+#: What the network pays publishers for, by the path of the shop's link that an offer leads to.
+OFFERS: dict[str, dict[str, Any]] = {
+    "xfghjde45": {
+        "offer_id": 318,
+        "name": "Rain teapot",
+        "percent": 8,
+        "item": "rain-teapot",
+        "landing_page": "/products/rain-teapot/",
+        "floor": 20,
+    },
+    "WTY76R": {
+        "offer_id": 319,
+        "name": "Teapot, shop front",
+        "percent": 10,
+        "item": "rain-teapot",
+        "landing_page": "/",
+        "floor": 20,
+    },
+    "dusk-cup": {
+        "offer_id": 320,
+        "name": "Dusk cup",
+        "percent": 12,
+        "item": "dusk-cup",
+        "landing_page": "/products/dusk-cup/",
+        "floor": 0,
+    },
+}
+#: What the network fills in where a click leads to a link, and the shop where it reports a sale.
+CLICK = "transaction_id={transaction_id}&offer_id={offer_id}&aff_id={aff_id}&aff_sub={aff_sub}"
+SALE = (
+    "transaction_id={transaction_id}&amount={amount}&adv_sub={adv_sub}"
+    "&conversion_unique_id={conversion_unique_id}&security_token={security_token}"
+)
+
+
 @transaction.atomic
-def prepare(url: str) -> Partner:
+def prepare(url: str) -> None:
     """Make what is missing in the database of a shop that is served at `url`.
 
-    What is there stays as it is, except that the partner's addresses follow the shop's port.
+    What is there stays as it is, except that addresses of the demo's own follow the shop's port.
     """
     for product in PRODUCTS:
         Product.objects.get_or_create(slug=product["slug"], defaults=product)
     if not User.objects.filter(username=STAFF).exists():
         User.objects.create_superuser(STAFF, password=STAFF)
+    prepare_partner(url)
+    prepare_network(url)
+
+
+def prepare_partner(url: str) -> None:
+    """Make a deal with a partner who is told of what the visitors from their own site do."""
     partner = Partner.objects.filter(name=PARTNER).order_by("pk").first()
     if partner is None:
         partner = Partner.objects.create(name=PARTNER, active=True)
         for trigger, rest in SUBSCRIPTIONS.items():
             subscribe(partner, trigger, url + CALLBACK_PATH + rest)
     for subscription in partner.subscriptions.all():
-        move(subscription, url)
+        move(subscription, url, callback_url=CALLBACK_PATH)
     tell_partner(partner, url)
-    return partner
 
 
 def subscribe(partner: Partner, trigger: str, callback_url: str) -> None:
@@ -105,14 +154,17 @@ def subscribe(partner: Partner, trigger: str, callback_url: str) -> None:
     Subscription.objects.create(partner=partner, trigger=trigger, callback_url=callback_url)
 
 
-def move(subscription: Subscription, url: str) -> None:
-    """Let a callback URL that leads to the demo's own partner site follow it to another port."""
-    parts = urlsplit(subscription.callback_url)
-    here = urlsplit(url)
-    ours = parts.hostname == here.hostname and parts.path.startswith(CALLBACK_PATH)
-    if ours and parts.netloc != here.netloc:
-        subscription.callback_url = parts._replace(netloc=here.netloc).geturl()
-        subscription.save()
+def move(row: Subscription | Link, url: str, **below: str) -> None:
+    """Let addresses that lead below these paths of the demo's own follow it to another port."""
+    here, changed = urlsplit(url), False
+    for field, path in below.items():
+        parts = urlsplit(getattr(row, field))
+        ours = parts.hostname == here.hostname and parts.path.startswith(path)
+        if ours and parts.netloc != here.netloc:
+            setattr(row, field, parts._replace(netloc=here.netloc).geturl())
+            changed = True
+    if changed:
+        row.save()
 
 
 def tell_partner(partner: Partner, url: str) -> None:
@@ -126,3 +178,43 @@ def tell_partner(partner: Partner, url: str) -> None:
             "secret": signing.encode_secret(partner.signing_secrets()[0]),
         },
     )
+
+
+def prepare_network(url: str) -> None:
+    """Make a deal with a network, and what it needs: a link for each offer, and the token."""
+    partner = Partner.objects.filter(name=NETWORK).order_by("pk").first()
+    if partner is None:
+        partner = Partner.objects.create(name=NETWORK, active=True)
+    for path, offer in OFFERS.items():
+        # One that staff have deleted is there as well: its path is never given out again.
+        if not Link.objects.filter(path=path).exists():
+            generate_link(
+                path=path,
+                item_id=offer["item"],
+                landing_page=url + offer["landing_page"],
+                callback_url=f"{url}{POSTBACK_PATH}?{SALE}",
+                floor=offer["floor"],
+                partner=partner,
+            )
+    for link in partner.links.all():
+        move(link, url, landing_page="/", callback_url=POSTBACK_PATH)
+    tell_network(url)
+
+
+def tell_network(url: str) -> None:
+    """Enter the offers at the network as the shop's staff would, and its token in our settings."""
+    tokens = django_settings.AFFILIATE_CALLBACK_TOKENS
+    token = next(iter(tokens.values()))
+    # The settings name the usual port.
+    tokens[urlsplit(url).netloc] = token
+    for path, offer in OFFERS.items():
+        Offer.objects.update_or_create(
+            offer_id=offer["offer_id"],
+            defaults={
+                "advertiser": SHOP,
+                "name": offer["name"],
+                "percent": offer["percent"],
+                "url": f"{url}{ROUTER_PATH}{path}?{CLICK}",
+                "security_token": token,
+            },
+        )

@@ -7,6 +7,7 @@ would write.
 from pathlib import Path
 
 import dj_database_url
+import django
 
 from affiliations.triggers import Trigger
 
@@ -22,8 +23,10 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "affiliations",
+    "affiliations.links",
     "dummy_project.shop",
     "dummy_project.partner_site",
+    "dummy_project.network",
 ]
 
 MIDDLEWARE = [
@@ -38,7 +41,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
-# The partner's site of the demo is on this machine, where no real partner can be.
+# The partner's site and the network of the demo are on this machine, where no real ones can be.
 AFFILIATE_CALLBACK_ALLOW = ["127.0.0.1"]
 
 # What a partner can be credited for. Subscriptions refer to these names.
@@ -62,6 +65,16 @@ AFFILIATE_TRIGGERS = [
         reference="number",
     ),
 ]
+
+# Links: the hosts of the network's own links, and what it knows the shop by. The latter goes out in
+# the place of {security_token}; the demo adds the port that it is served on, if it is another.
+AFFILIATE_LINKS_REFERERS = ["127.0.0.1"]
+AFFILIATE_CALLBACK_TOKENS = {"127.0.0.1:8000": "demo-only-token-of-fairlead"}
+AFFILIATE_LINKS_CURRENCY = "EUR"
+# Where customers find what they have bought: whoever follows a link to it again is led there.
+AFFILIATE_LINKS_PURCHASED = "dummy_project.shop.services.purchased_url"
+# Who has to know of refunds, because a payout is to be held back.
+AFFILIATE_REFUND_ALERTS = ["thomas@harbour-kiln.example"]
 
 # --- The rest -----------------------------------------------------------------------------------
 
@@ -100,6 +113,14 @@ LOGIN_REDIRECT_URL = "shop:home"
 LOGOUT_REDIRECT_URL = "shop:home"
 # Another project on this machine, at another port, keeps its own session.
 SESSION_COOKIE_NAME = "affiliations_demo_session"
+
+# Mails are printed where the demo was started.
+DEFAULT_FROM_EMAIL = "till@harbour-kiln.example"
+MAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": MAIL_BACKEND}}
+else:
+    EMAIL_BACKEND = MAIL_BACKEND
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]

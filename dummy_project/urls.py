@@ -1,4 +1,4 @@
-"""Mount the shop, the partner's site and the admin."""
+"""Mount the shop with its router and API, the partner's site, the network and the admin."""
 
 from django.contrib import admin
 from django.templatetags.static import static
@@ -11,7 +11,10 @@ admin.site.index_title = "The demo's tables"
 
 urlpatterns = [
     path("", include("dummy_project.shop.urls")),
+    path("router/", include("affiliations.links.urls")),
+    path("api/links/", include("affiliations.links.api_urls")),
     path("partner-site/", include("dummy_project.partner_site.urls")),
+    path("network/", include("dummy_project.network.urls")),
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=static("shop.svg"))),
 ]

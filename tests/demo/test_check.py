@@ -10,9 +10,12 @@ import django
 os.environ["DJANGO_SETTINGS_MODULE"] = "dummy_project.settings"
 django.setup()
 from django.conf import settings
-from affiliations.models import Partner
-from dummy_project import check, seed
+from affiliations.links.models import Link
+from affiliations.models import Partner, Subscription
+from affiliations.signals import visitor_identified
+from dummy_project import check, network_walk, seed, walk
 from dummy_project.__main__ import main
+from dummy_project.network.models import Offer
 from dummy_project.partner_site.models import Deal
 
 def afterwards(change):
@@ -33,7 +36,7 @@ BREAKAGES = {
         "✗ 0 conversions of 'Order placed' instead of 1",
     ),
     "no callback URL": (
-        "afterwards(lambda: Partner.objects.get().subscriptions.update(callback_url=''))",
+        "afterwards(lambda: Subscription.objects.update(callback_url=''))",
         "✗ no call for 'registration' arrived; the outbox: empty",
     ),
     "no deal": (
@@ -45,12 +48,69 @@ BREAKAGES = {
         "answered 200, not 302",
     ),
     "a robot": (
-        "check.BROWSER = 'Googlebot/2.1'",
+        "walk.BROWSER = 'Googlebot/2.1'",
         "✗ 0 visitors in the database instead of 1",
     ),
     "no time": (
         "check.TIDY = check.LIMIT",
         "✗ the time is up",
+    ),
+}
+
+#: The same, on the way of the network.
+NETWORK_BREAKAGES = {
+    "a link deleted": (
+        "afterwards(lambda: Link.objects.update(deleted_on='2026-01-01T00:00Z'))",
+        "/router/xfghjde45?transaction_id=10",
+        "answered 404, not 302",
+    ),
+    "a gate that stays closed": (
+        "settings.AFFILIATE_LINKS_GATE = 'referer'; settings.AFFILIATE_LINKS_REFERERS = ['a.test']",
+        "✗ 0 cookies affiliate_ident instead of 1",
+    ),
+    "a gate that stands open": (
+        "settings.AFFILIATE_LINKS_GATE = 'open'",
+        "✗ a cookie was set",
+    ),
+    "another parameter": (
+        "settings.AFFILIATE_LINKS_TRANSACTION_KEYS = ['tid']",
+        "✗ its network id is ''",
+    ),
+    "another landing page": (
+        "afterwards(lambda: Link.objects.update(landing_page='http://127.0.0.1:1/'))",
+        "✗ the router led to http://127.0.0.1:1/, not to http://127.0.0.1:",
+    ),
+    "nobody acquires": (
+        "visitor_identified.disconnect(dispatch_uid='affiliations.links.acquire')",
+        "✗ transaction xfghjde45 #1 is that of None",
+    ),
+    "a key that may only read": (
+        "network_walk.SCOPES = ['links:read']",
+        "/api/links/acquire answered 401, not 200",
+    ),
+    "a service fee": (
+        "settings.AFFILIATE_LINKS_MINIMUM_SERVICE_FEE = 68",
+        "✗ 0 transactions in the database instead of 1",
+    ),
+    "another token": (
+        "afterwards(lambda: Offer.objects.update(security_token='another'))",
+        "✗ the network refused it: success=false; err_msg=Invalid security token;",
+    ),
+    "no token": (
+        "afterwards(settings.AFFILIATE_CALLBACK_TOKENS.clear)",
+        "✗ no call as approved arrived; it is pending",
+    ),
+    "another answer": (
+        "afterwards(lambda: Link.objects.update(expects='thank you'))",
+        " is refused: ",
+    ),
+    "what was purchased is forgotten": (
+        "settings.AFFILIATE_LINKS_PURCHASED = None",
+        "✗ it led to http://127.0.0.1:",
+    ),
+    "nobody is mailed": (
+        "settings.AFFILIATE_REFUND_ALERTS = []",
+        "✗ no mail with “Subject: Refund: hold the payout of transaction 2”, but ''",
     ),
 }
 
@@ -69,6 +129,22 @@ def test_it_passes_and_shows_its_evidence(python):
         "shows 2 verified calls",
         "successful_on 20",
         "delivered, attempt 1, 204",
+        # The ten steps of the network's way, and what is beyond them.
+        "302\n  ✓ the network's transaction: 10",
+        "/router/xfghjde45?transaction_id=10",
+        "Set-Cookie: affiliate_ident=",
+        "transaction xfghjde45 #1: open, item rain-teapot, ident ",
+        "/products/rain-teapot/, without the network's parameters",
+        "POST /api/links/acquire → {'acquired': 1, 'fulfilled': 0}",
+        "transaction WTY76R #2, the most recent one: completed, 68.00 EUR",
+        "POST /api/links/complete, for the same order → {'completed': True, 'transaction': 2}",
+        "conversion_unique_id=WTY76R-2&security_token=***\n  ✓ success=true;",
+        "transaction xfghjde45 #1: fulfilled, pays nothing out",
+        "/api/links/list → 401 without a key",
+        "'item_id': 'dusk-cup', 'floor_price': '12.50'}",
+        "no transaction, no cookie",
+        "security_token=***&status=rejected\n  ✓ success=true;",
+        "Subject: Refund: hold the payout of transaction 2, to thomas@harbour-kiln.example",
         "Everything holds",
     ):
         assert evidence in done.stdout
@@ -78,10 +154,24 @@ def test_it_passes_and_shows_its_evidence(python):
 def test_it_finds_what_is_broken(python, name):
     breakage, reason = BREAKAGES[name]
 
-    done = python("-c", BREAK.format(breakage=f"check.PATIENCE = 2\n{breakage}"))
+    done = python("-c", BREAK.format(breakage=f"walk.PATIENCE = 2\n{breakage}"))
 
     assert done.returncode == 1, done.stdout + done.stderr
     assert reason in done.stdout
+    assert "It does not hold" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", NETWORK_BREAKAGES)
+def test_it_finds_what_is_broken_at_the_network(python, name):
+    breakage, *reasons = NETWORK_BREAKAGES[name]
+    alone = "check.WALKS = [network_walk.NetworkWalk]; walk.PATIENCE = 2"
+
+    done = python("-c", BREAK.format(breakage=f"{alone}\n{breakage}"))
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    for reason in reasons:
+        assert reason in done.stdout
     assert "It does not hold" in done.stdout
     assert "Traceback" not in done.stderr
 

@@ -87,14 +87,74 @@ def test_from_the_link_to_the_log(demo, new_context, scheme, window):
     assert wrong == []
 
 
+@in_every_look
+def test_from_the_network_and_back_to_it(demo, new_context, scheme, window):
+    context = new_context(
+        base_url=demo.url, color_scheme=scheme, viewport=window, user_agent=PERSON
+    )
+    wrong = complaints(context)
+    network = context.new_page()
+    network.goto("/network/")
+    postbacks = network.locator(".events > .postback")
+    before = postbacks.count()
+    assert_readable(network)
+
+    page = context.new_page()
+    page.goto("/network/")
+    first = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="Rain teapot"))
+    link = first.get_by_role("link")
+    # What is shown, and copied, is where the button leads, however it is broken into lines.
+    assert first.locator("code").text_content() == link.get_attribute("href")
+    link.click()
+
+    expect(page).to_have_url(f"{demo.url}/products/rain-teapot/")
+    strip = page.get_by_role("complementary", name="What just happened")
+    expect(strip).to_contain_text(re.compile(r"Fairlead\s+sent\s+visitor \d+"))
+    assert_readable(page)
+    page.get_by_role("link", name="Sign up to order").click()
+    page.get_by_label("Username").fill(f"noa-{scheme}-{window['width']}")
+    page.get_by_label("Password").fill("a password")
+    page.get_by_role("button", name="Create my account").click()
+    page.get_by_role("button", name="Order now").click()
+    number = page.get_by_role("heading", level=1).inner_text().removeprefix("Order ")
+    expect(strip).to_contain_text(re.compile(r"Link completed, 68.00 EUR\s+partner told"))
+    assert_readable(page)
+
+    # The page renews itself: nobody has touched it since.
+    expect(postbacks).to_have_count(before + 1)
+    expect(postbacks.first).to_contain_text("approved")
+    expect(postbacks.first).to_contain_text(f"adv_sub={number}")
+    expect(postbacks.first).to_contain_text("success=true;")
+    assert_readable(network)
+
+    # Whoever has bought it, and comes through the network once more, is led to the order.
+    back = context.new_page()
+    back.goto("/network/")
+    back.get_by_role("link", name="Follow the link to Rain teapot, offer 318").click()
+    expect(back).to_have_url(f"{demo.url}/orders/{number}/")
+
+    page.get_by_role("button", name="Refund this order").click()
+    expect(strip).to_contain_text(re.compile(r"Link completed, 68.00 EUR\s+taken back"))
+    strip.get_by_role("link", name="What the partner heard").click()
+    expect(page).to_have_url(f"{demo.url}/network/")
+    expect(postbacks).to_have_count(before + 2)
+    expect(postbacks.first).to_contain_text("taken back")
+    assert_readable(network)
+    context.request.get(f"{demo.url}/network/aff_lsr?transaction_id=nobody")
+    expect(postbacks.first).to_contain_text("refused")
+    assert_readable(network)
+
+    assert wrong == []
+
+
 def test_each_site_and_each_scheme_looks_its_own_way(demo, new_context):
     grounds = set()
     for scheme in ("light", "dark"):
         page = new_context(base_url=demo.url, color_scheme=scheme).new_page()
-        for path in ("/", "/partner-site/"):
+        for path in ("/", "/partner-site/", "/network/"):
             page.goto(path)
             grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-    assert len(grounds) == 4
+    assert len(grounds) == 6
 
 
 def test_it_can_be_used_without_a_mouse(demo, new_context):

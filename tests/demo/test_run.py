@@ -16,7 +16,14 @@ def rows(file, query):
 
 def test_it_prints_where_to_click(open_demo, tmp_path):
     with open_demo(tmp_path / "demo.sqlite3") as demo:
-        for path in ("/partner-site/", "/sign-up/", "/partner-site/log/", "/admin/"):
+        for path in (
+            "/partner-site/",
+            "/sign-up/",
+            "/partner-site/log/",
+            "/network/",
+            "/admin/",
+            "/api/links/docs",
+        ):
             assert f"{demo.url}{path}" in demo.banner
             assert requests.get(demo.url + path, timeout=10).status_code == 200
         assert "admin / admin (this demo only)" in demo.banner
@@ -33,6 +40,23 @@ def test_it_finds_everything_again_on_another_port(open_demo, tmp_path):
         assert all(each.startswith(f"{demo.url}/partner-site/callback/") for each in addresses)
         assert len(addresses) == 2
         assert demo.url in requests.get(f"{demo.url}/partner-site/", timeout=10).text
+
+
+def test_the_links_of_the_network_follow_it_but_for_one_that_was_deleted(open_demo, tmp_path):
+    file = tmp_path / "demo.sqlite3"
+    with open_demo(file):
+        pass
+    with closing(sqlite3.connect(file)) as connection, connection:
+        deleted = "UPDATE affiliations_links_link SET deleted_on = ? WHERE path = 'dusk-cup'"
+        connection.execute(deleted, ("2026-01-01 00:00:00",))
+    with open_demo(file) as demo:
+        for path in ("xfghjde45", "WTY76R"):
+            answer = requests.get(f"{demo.url}/router/{path}", allow_redirects=False, timeout=10)
+            assert answer.headers["Location"].startswith(f"{demo.url}/")
+        assert requests.get(f"{demo.url}/router/dusk-cup", timeout=10).status_code == 404
+        called = rows(file, "SELECT callback_url FROM affiliations_links_link")
+    assert len(called) == 3
+    assert all(each.startswith(f"{demo.url}/network/aff_lsr?") for each in called)
 
 
 def test_it_leaves_an_address_elsewhere_alone(open_demo, tmp_path):
@@ -72,6 +96,18 @@ def test_a_database_that_cannot_be_had_is_no_traceback(python, url, problem):
     assert done.returncode == 1
     assert problem in done.stderr
     assert "Look at: --database-url" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_package_that_is_missing_is_no_traceback(python):
+    without = "import sys; sys.modules['ninja'] = None"
+    run = "from dummy_project.__main__ import main; sys.exit(main(['--check']))"
+
+    done = python("-c", f"{without}; {run}")
+
+    assert done.returncode == 1
+    assert "needs django-ninja" in done.stderr
+    assert "Look at: pip install -e '.[demo]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

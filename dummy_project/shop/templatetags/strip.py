@@ -18,4 +18,6 @@ def just_happened(context: dict[str, Any]) -> dict[str, Any]:
         if visitor
         else ()
     )
-    return {"visitor": visitor, "conversions": conversions}
+    # A network's own page, or the blog's log: where it is to be seen what the partner heard.
+    is_network = bool(visitor) and visitor.partner.links.exists()
+    return {"visitor": visitor, "conversions": conversions, "is_network": is_network}
