@@ -25,7 +25,8 @@ DJANGO = ",".join(
     + [f"!=6.1.{patch}" for patch in range(2)]
 )
 
-API = ["django-ninja>=1.4"]
+# The first that has what an operation answers with a status by its name.
+API = ["django-ninja>=1.6"]
 BOTS = ["crawler-user-agents>=1.40"]
 DATABASE_URL = ["dj-database-url>=2.2"]
 QR = ["segno>=1.6"]
@@ -76,7 +77,7 @@ setup(
             "pytest-asyncio>=0.24",
             "pytest-django>=4.9",
             "pytest-timeout>=2.3",
-            "schemathesis>=4.0",
+            "schemathesis>=4.32",
             "standardwebhooks>=1.0",
         ],
         "docs": ["furo>=2024.8.6", "myst-parser>=4.0", "sphinx>=8.1"],

@@ -13,13 +13,13 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connection
 
-from affiliations.links.models import Transaction
+from affiliations.links.models import Link, Transaction
 from affiliations.links.services import complete, refund
 from affiliations.models import Conversion, Visitor
 from affiliations.privacy import export_user, forget_user
 from affiliations.testing import assert_converted, refer
 from tests.core.factories import make_partner, make_visitor
-from tests.links.factories import click, make_link
+from tests.links.factories import Program, click, make_key, make_link, make_transaction
 from tests.shop.models import Order
 
 pytestmark = pytest.mark.django_db
@@ -99,3 +99,23 @@ def test_what_is_held_is_shown_erased_and_purged():
     call_command("purge_visitors", "--older-than", "400d", stdout=out)
     assert out.getvalue() == "0 visitors deleted.\n"
     assert Visitor.objects.count() == 1
+
+
+def test_the_api_knows_these_users_and_local_time(client):
+    program = Program(client, make_key())
+    page = {"item_id": "course-7", "MarketingLandingPage": "https://shop.example/"}
+    until = program.post("generate", **page, valid_until="2030-01-01T00:00:00+00:00")
+    assert until.status_code == 201
+    assert Link.objects.get().valid_until.tzinfo is None
+    user = get_user_model().objects.create_user("ada@example.com")
+    make_transaction(Link.objects.get(), user=user)
+    paid = {"item_id": "course-7", "AmountPaid": 5}
+    for unknown in (7, "x", "0" * 32, "f" * 36):
+        assert program.post("complete", **paid, user_id=unknown).status_code == 422
+    assert program.post("complete", **paid, user_id=str(user.pk)).status_code == 200
+    assert Transaction.objects.get().user == user
+
+
+def test_nobody_is_staff_where_the_users_know_none(client):
+    client.force_login(get_user_model().objects.create_user("ada@example.com"))
+    assert Program(client).get("list").status_code == 401

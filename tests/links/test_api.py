@@ -6,10 +6,12 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.core.handlers.asgi import ASGIRequest
 from django.core.signing import Signer
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
@@ -252,6 +254,8 @@ def test_the_hosts_of_the_setting_bind_everybody(api, settings):
     assert api.post("generate", item_id=7, MarketingLandingPage=PAGE).status_code == 201
     answer = api.post("generate", item_id=7, MarketingLandingPage="https://old.example/x")
     refused(answer, 422, "invalid-link", "MarketingLandingPage")
+    sent = {"item_id": 7, "MarketingLandingPage": PAGE, "landing_pages": ["https://old.example/x"]}
+    refused(api.post("generate", **sent), 422, "invalid-link", "landing_pages.0.url")
     # One that was let in may still be changed, and deleted.
     kept = Link.objects.get(pk=kept.pk)
     kept.item_id = "c-8"
@@ -686,6 +690,24 @@ def test_a_form_of_several_parts_is_a_form(client):
     headers = {"authorization": f"Bearer {make_key()}"}
     sent = {"item_id": "course-7", "user_id": user.pk}
     assert client.post("/api/links/fulfill", sent, headers=headers).json() == {"fulfilled": 1}
+
+
+def test_a_body_whose_length_nobody_has_said_has_the_same_most():
+    headers = [(b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+    said = ASGIRequest(scope, BytesIO(b'{"a": 1}'))
+    assert requestbody.read(said) == {"a": 1}
+    with pytest.raises(requestbody.BodyTooLarge):
+        requestbody.read(ASGIRequest(scope, BytesIO(b" " * (requestbody.MAX_BODY + 1))))
+
+
+def test_it_answers_under_asgi_too(both_clients):
+    program = Program(both_clients, make_key())
+    made = program.post("generate", item_id=7, MarketingLandingPage=PAGE).json()
+    refused(program.send("DELETE", "delete?path=é"), 404, "unknown-link")
+    assert program.send("DELETE", f"delete?path={made['UniquePath']}").status_code == 204
+    refused(program.get(made["UniquePath"]), 404, "unknown-link")
+    refused(program.send("PUT", "list", {}), 405, "method-not-allowed")
 
 
 class TakesFormsApart:
