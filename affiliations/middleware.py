@@ -22,9 +22,10 @@ logger = logging.getLogger(__name__)
 
 
 class AffiliateRedirect(HttpResponse):
-    """A redirect to a part of this site, whose query string reaches the browser byte for byte.
+    """A redirect whose address reaches the browser byte for byte.
 
-    Django's own redirect would quote the query anew.
+    Django's own would quote the query anew. Whoever makes one knows where it leads: to a part of
+    this site, or to a link's own target.
     """
 
     status_code = 302

@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from .. import visits
 from ..savepoints import retried
-from .models import MAX_NETWORK_ID, Transaction
+from .models import Transaction
+from .models.transactions import MAX_NETWORK_ID
 from .services import open_key
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ..remembered import Remembered
 from . import clicks, deeplinks, landing, services
 from .conf import is_host_of, settings
 from .landing import Page
-from .models import Link
+from .models import PATH, Link
 
 __all__ = ["Route", "find", "forget", "forget_all", "lead"]
 
@@ -84,28 +84,8 @@ forget_all = _known.clear
 
 def find(path: str) -> Route | None:
     """Return the route of a path, or None where no link has it; no query if it is remembered."""
-    # No path is longer or has other characters, whatever a stranger asks for.
-    return _known.get(path) if len(path) <= 64 and path.isascii() and path.isprintable() else None
-
-
-class Redirect(HttpResponse):
-    """A redirect whose address reaches the browser as it is: it was put together from the link.
-
-    Kept by nobody: it may carry a cookie, and the next one may lead elsewhere.
-    """
-
-    status_code = 302
-
-    def __init__(self, location: str) -> None:
-        super().__init__()
-        self.headers["Location"] = location
-        self.headers["Cache-Control"] = "private, no-store"
-        self.headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
-
-    @property
-    def url(self) -> str:
-        """Where it leads, under the name that Django's redirects have for it."""
-        return self.headers["Location"]
+    # What can be none is not looked for, whatever a stranger asks for.
+    return _known.get(path) if PATH.fullmatch(path) else None
 
 
 def lead(request: HttpRequest, route: Route, token: str = "") -> HttpResponse:
@@ -125,10 +105,10 @@ def lead(request: HttpRequest, route: Route, token: str = "") -> HttpResponse:
         and middleware.is_wanted(request)
     )
     if not counts:
-        return Redirect(_target(route, query, token, _browser(request, route)))
+        return _redirect(_target(route, query, token, _browser(request, route)))
     user = visits.user_of(request)
     if user is not None and (bought := _bought(user, route.item_id)):
-        return Redirect(bought)
+        return _redirect(bought)
     browser = "" if user is not None else ident.ensure(request, needed=True)
     target = _target(route, query, token, browser or _browser(request, route) or f"u{user.pk}")
     try:
@@ -139,7 +119,13 @@ def lead(request: HttpRequest, route: Route, token: str = "") -> HttpResponse:
         # They came to see the page: that the click cannot be recorded is not theirs.
         logger.exception("A click on the link %s could not be recorded", route.path)
     # The middleware writes the cookie.
-    return Redirect(target)
+    return _redirect(target)
+
+
+def _redirect(location: str) -> HttpResponse:
+    response = middleware.AffiliateRedirect(location)
+    response.headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
+    return response
 
 
 def _browser(request: HttpRequest, route: Route) -> str:

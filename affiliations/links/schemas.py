@@ -26,7 +26,9 @@ from pydantic import (
 )
 
 from . import landing, relay
-from .models import MAX_ADDS, MAX_ITEM, MAX_ORDER, MAX_PASSES, MAX_WEIGHT, Link, unprintable
+from .models import Link, unprintable
+from .models.links import MAX_ADDS, MAX_ITEM, MAX_PASSES, MAX_WEIGHT
+from .models.transactions import MAX_ORDER
 
 #: What a field may be called: first the document's name, last the one that services have for it.
 NAMES = {

@@ -8,9 +8,10 @@ from django.core.exceptions import ValidationError
 from django.test import override_settings
 from django.utils import timezone
 
-from affiliations.links import models, services
+from affiliations.links import services
 from affiliations.links.exceptions import InvalidLink, UnknownLink
-from affiliations.links.models import LandingPage, Link
+from affiliations.links.models import LandingPage, Link, new_path
+from affiliations.links.models.links import BASE58
 from tests.core.factories import make_partner
 from tests.links.factories import make_link
 
@@ -26,7 +27,7 @@ def test_a_link_is_generated_from_what_the_document_asks_for():
         floor="12.5",
         currency="eur",
     )
-    assert re.fullmatch(f"[{models.BASE58}]{{8}}", link.path)
+    assert re.fullmatch(f"[{BASE58}]{{8}}", link.path)
     assert str(link.floor) == "12.50 EUR"
     assert link.active
     assert services.described(link) == {
@@ -44,7 +45,7 @@ def test_what_is_left_out_has_its_default():
 
 
 def test_paths_are_all_different():
-    assert len({models.new_path() for _ in range(10_000)}) == 10_000
+    assert len({new_path() for _ in range(10_000)}) == 10_000
 
 
 @pytest.mark.parametrize(
