@@ -464,7 +464,7 @@ class TestPanel:
     def test_a_qr_code_is_shown_and_can_be_saved(self, admin_client):
         link = make_link()
         text = self.panel(admin_client, link)
-        assert '<svg viewBox="0 0' in text
+        assert 'class="aff-qr"' in text
         assert "style=" not in text
         assert address("link_qr", link.pk) in text
         response = admin_client.get(address("link_qr", link.pk))
@@ -478,7 +478,7 @@ class TestPanel:
         link = make_link()
         text = self.panel(admin_client, link)
         assert "pip install 'django-affiliations[qr]'" in text
-        assert "<svg viewBox" not in text
+        assert "aff-qr" not in text
         assert admin_client.get(address("link_qr", link.pk)).status_code == 404
 
     def test_it_says_what_happens_to_whoever_tries_it_out(self, admin_client, settings):
@@ -815,3 +815,22 @@ def test_a_partner_is_told_of_completed_links_by_an_ordinary_subscription(admin_
     [callback] = partner.callbacks.all()
     assert callback.subscription.trigger == services.TRIGGER
     assert Partner.objects.get().visitors.count() == 1
+
+
+def test_the_code_in_the_page_is_the_one_that_is_saved():
+    address = "https://shop.example/router/WTY76RkB"
+    drawn = re.findall(r"M(\d+) (\d+)h1v1h-1z", qr.inline(address))
+    dark = {(int(x), int(y)) for x, y in drawn}
+    assert len(drawn) == len(dark)
+    # segno writes runs of a row, each from the middle of its height, relative to the last.
+    found, x, y = set(), 0, 0
+    path = re.search(r'class="qrline" stroke="#000" d="([^"]+)"', qr.file(address).decode())[1]
+    for kind, first, second in re.findall(r"([Mmh])(-?[\d.]+)(?: (-?[\d.]+))?", path):
+        if kind == "h":
+            found |= {(x + n, y) for n in range(int(first))}
+            x += int(first)
+        else:
+            x = int(first) + (x if kind == "m" else 0)
+            y = int(float(second)) + (y if kind == "m" else 0)
+    assert dark == found
+    assert min(min(each) for each in dark) == qr.BORDER
