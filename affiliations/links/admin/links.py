@@ -129,10 +129,10 @@ class LinkAdmin(ImportMixin, ExportMixin, ActingAdmin):
     autocomplete_fields = ("partner",)
     list_display = (
         "address",
+        "leads_to",
         "badge",
         "last_days",
         "amount",
-        "leads_to",
         "partner_",
     )
     list_display_links = None
