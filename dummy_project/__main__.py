@@ -82,8 +82,7 @@ def port(text: str) -> int:
 
 def way_out(error: Exception) -> str:
     """Return what to look at where an error is not the demo's own, else nothing."""
-    missing = isinstance(error, ModuleNotFoundError) and error.name == "dj_database_url"
-    if missing or "django-ninja" in str(error):
+    if isinstance(error, ModuleNotFoundError) and error.name in ("dj_database_url", "ninja"):
         return "pip install -e '.[demo]'"
     if isinstance(error, ImproperlyConfigured):
         return "pip install -e '.[demo,postgres]' or '.[demo,mariadb]'"

@@ -24,6 +24,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "affiliations",
     "affiliations.links",
+    # Serves the scripts of the page that shows the API of the links.
+    "ninja",
     "dummy_project.shop",
     "dummy_project.partner_site",
     "dummy_project.network",

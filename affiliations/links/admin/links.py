@@ -249,7 +249,11 @@ class LinkAdmin(ImportMixin, ExportMixin, ActingAdmin):
         return format_html(
             "{}{}",
             charts.sparkline(found.clicks, title=_in_words(found)),
-            _("%(clicks)s clicks, %(completed)s completed")
+            ngettext(
+                "%(clicks)s click, %(completed)s completed",
+                "%(clicks)s clicks, %(completed)s completed",
+                sum(found.clicks),
+            )
             % {"clicks": _number(sum(found.clicks)), "completed": _number(sum(found.completed))},
         )
 
