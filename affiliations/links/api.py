@@ -370,7 +370,8 @@ def refund(request: Any, sent: Annotated[Refund, Sent(...)]) -> Refunded:
 @api.get(
     "/{path}",
     auth=Bearer(access.READ),
-    response={200: Described, **refusals(404)},
+    # 405: at the path of another operation.
+    response={200: Described, **refusals(404, 405)},
     operation_id="describe",
 )
 def describe(request: Any, path: str) -> Described:
