@@ -1,11 +1,11 @@
-"""What links and transactions cost with more and more of them: it should be flat.
+"""What links and transactions cost where there are millions of them: it should be flat.
 
 The functions themselves are timed, each on rows of its own, which lie anywhere in the tables: the
 router's look-up of a path that is not remembered, a click that makes a transaction and one that
-refreshes it, acquire, and complete. Between two sizes a machine's speed drifts, so what is compared
-is how they do beside a control of the same moment, for reads one row by its primary key, and for
-writes an update of one, both the same each time. The plan of each statement comes from the database
-when the statement is run. What counts as a probe is one descent of an index.
+refreshes it, acquire, and complete. Two databases of one server take turns, one with a thousandth
+of the rows of the other, so that what slows the machine down slows both. The plan of each statement
+comes from the database when the statement is run. What counts as a probe is one descent of an
+index.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 import random
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -23,7 +24,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.color import no_style
-from django.db import connection, models, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models, transaction
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
@@ -34,6 +35,7 @@ from affiliations.models import Partner
 from .runner import Fact, Race, progress, spread
 
 #: Links, and transactions.
+Size = tuple[int, int]
 SIZES, QUICK_SIZES = ((10**3, 10**4), (10**6, 10**7)), ((20, 200), (40, 400))
 WARM_UP, SAMPLES, QUICK_SAMPLES = 20, 300, 2
 CHUNK = 500_000
@@ -44,7 +46,6 @@ PROBES = 2
 PARTNERS = 1000
 #: Users' ids begin above those that other benchmarks may have left.
 USERS = 1000
-READ, WRITE = CONTROLS = ("control, one row read", "control, one row written")
 LOOK_UP, NEW_CLICK, AGAIN, ACQUIRE, COMPLETE = (
     "router, path not remembered",
     "click, new",
@@ -60,44 +61,56 @@ def measure(quick: bool) -> Iterator[Race | Fact]:
     if connection.vendor == "mysql":
         yield Fact("links at scale are measured on this database", False)
         return
-    earlier: dict[str, float] = {}
-    drawn: set[int] = set()
-    before = (0, 0)
-    for size in QUICK_SIZES if quick else SIZES:
-        grow(before, size)
-        before = size
-        at = f"{size[0]:,} links, {size[1]:,} transactions"
-        calls = Calls(*size, drawn)
-        timed(calls, 1 if quick else WARM_UP)
-        taken = timed(calls, QUICK_SAMPLES if quick else SAMPLES)
-        for name, each in taken.items():
-            low, middle, high = spread(each)
+    few, many = QUICK_SIZES if quick else SIZES
+    with two_databases() as (other, own):
+        places = {few: other, many: own}
+        calls = {}
+        for size, place in places.items():
+            connections[DEFAULT_DB_ALIAS] = place
+            grow(size)
+            calls[size] = Calls(*size)
+        timed(places, calls, 1 if quick else WARM_UP)
+        taken = timed(places, calls, QUICK_SAMPLES if quick else SAMPLES)
+    for name in calls[many].of:
+        for size in places:
+            low, middle, high = spread(taken[size, name])
+            at = f"{size[0]:,} links, {size[1]:,} transactions"
             yield Fact(f"{name}, {at}", middle, "µs", None, (low, high))
-            if name in CONTROLS:
-                continue
-            beside = middle / median(taken[READ if name == LOOK_UP else WRITE])
-            if name in earlier:
-                yield Fact(f"{name}, {at}, against the fewest", beside / earlier[name], "×", FLAT)
-            earlier[name] = beside
-    for name in (LOOK_UP, NEW_CLICK, AGAIN):
-        yield from probes(calls, name, None)
-    for name in (ACQUIRE, COMPLETE):
-        yield from probes(calls, name, PROBES)
+        ratio = median(taken[many, name]) / median(taken[few, name])
+        yield Fact(f"{name}, {many[1] // few[1]:,} times as many", ratio, "×", FLAT)
+    for name in calls[many].of:
+        yield from probes(calls[many], name, PROBES if name in (ACQUIRE, COMPLETE) else None)
     empty()
+
+
+@contextmanager
+def two_databases() -> Iterator[tuple[Any, Any]]:
+    """Make another one like the default, on the same server; yields the connections of both."""
+    own = connections[DEFAULT_DB_ALIAS]
+    name = own.settings_dict["NAME"]
+    other = own.copy()
+    other.settings_dict["TEST"]["NAME"] = f"{name}_few"
+    connections[DEFAULT_DB_ALIAS] = other
+    other.creation.create_test_db(verbosity=0, autoclobber=True)
+    # Its settings are those that Django has just told of the other one.
+    own.settings_dict["NAME"] = name
+    try:
+        yield other, own
+    finally:
+        other.creation.destroy_test_db(name, verbosity=0)
+        connections[DEFAULT_DB_ALIAS] = own
 
 
 class Calls:
     """What is timed; each call takes another row."""
 
-    def __init__(self, links: int, transactions: int, drawn: set[int]) -> None:
+    def __init__(self, links: int, transactions: int) -> None:
         self.links, self.transactions = links, transactions
         self.draw = random.Random(links)
-        self.drawn = drawn
+        self.drawn: set[int] = set()
         self.request = RequestFactory().get("/router/")
         self.route = routing.find(Link.objects.get(pk=1).path)
         self.of: dict[str, Callable[[], Callable[[], Any]]] = {
-            READ: self.read,
-            WRITE: self.write,
             LOOK_UP: self.look_up,
             NEW_CLICK: self.new_click,
             AGAIN: self.click_again,
@@ -112,12 +125,6 @@ class Calls:
             if pk not in self.drawn and pk:
                 self.drawn.add(pk)
                 return Transaction.objects.get(pk=pk)
-
-    def read(self) -> Callable[[], Any]:
-        return partial(Link.objects.get, pk=1)
-
-    def write(self) -> Callable[[], Any]:
-        return partial(User.objects.filter(pk=USERS + 1).update, first_name="Anna")
 
     def look_up(self) -> Callable[[], Any]:
         path = Link.objects.get(pk=self.draw.randint(1, self.links)).path
@@ -155,15 +162,19 @@ class Calls:
         return partial(services.complete, item_id=sold.item_id, user=sold.user, amount=50)
 
 
-def timed(calls: Calls, samples: int) -> dict[str, list[float]]:
-    """Return the microseconds of each sample, by what was called, one in turn with the others."""
-    taken: dict[str, list[float]] = {name: [] for name in calls.of}
-    for _ in progress(range(samples), f"{calls.transactions:,} transactions"):
-        for name, prepare in calls.of.items():
-            call = prepare()
-            begun = time.perf_counter()
-            call()
-            taken[name].append((time.perf_counter() - begun) * 1e6)
+def timed(
+    places: dict[Size, Any], calls: dict[Size, Calls], samples: int
+) -> dict[tuple[Size, str], list[float]]:
+    """Return the microseconds of each sample, by where and what was called, all in turn."""
+    taken: dict[tuple[Size, str], list[float]] = defaultdict(list)
+    for _ in progress(range(samples), "few and many"):
+        for size, place in places.items():
+            connections[DEFAULT_DB_ALIAS] = place
+            for name, prepare in calls[size].of.items():
+                call = prepare()
+                begun = time.perf_counter()
+                call()
+                taken[size, name].append((time.perf_counter() - begun) * 1e6)
     return taken
 
 
@@ -214,22 +225,19 @@ def descents(plan: str) -> float:
     return plan.count("SEARCH")
 
 
-def grow(before: tuple[int, int], size: tuple[int, int]) -> None:
+def grow(size: Size) -> None:
     """Let there be as many links, users and transactions, about as wide as a site's are."""
     links, transactions = size
-    # Those of new clicks, whose numbers are wanted.
-    Transaction.objects.filter(pk__gt=before[1]).delete()
     Partner.objects.bulk_create(
-        Partner(uid=f"P{number:07}", name=f"Partner {number}")
-        for number in range(Partner.objects.count(), PARTNERS)
+        Partner(uid=f"P{number:07}", name=f"Partner {number}") for number in range(PARTNERS)
     )
     tables = [model._meta.db_table for model in (Transaction, Link)]
     with ExitStack() as stack:
         for table in tables:
             stack.enter_context(without_indexes(table))
-        fill(User, before[0], links, of_user())
-        fill(Link, before[0], links, of_link())
-        fill(Transaction, before[1], transactions, of_transaction(links))
+        fill(User, links, of_user())
+        fill(Link, links, of_link())
+        fill(Transaction, transactions, of_transaction(links))
     with connection.cursor() as cursor:
         for sql in connection.ops.sequence_reset_sql(no_style(), [User, Link, Transaction]):
             cursor.execute(sql)
@@ -275,10 +283,10 @@ AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
 """
 
 
-def fill(model: type[models.Model], first: int, last: int, columns: dict[str, str]) -> None:
+def fill(model: type[models.Model], last: int, columns: dict[str, str]) -> None:
     """Insert rows whose columns are SQL of their number, `n`."""
     table = model._meta.db_table
-    starts = range(first + 1, last + 1, CHUNK)
+    starts = range(1, last + 1, CHUNK)
     for start in progress(starts, f"{last:,} rows of {table}"):
         numbers = (
             f"WITH RECURSIVE numbers(n) AS (SELECT {start} UNION ALL "
