@@ -49,3 +49,11 @@ def is_prefetch(meta: Mapping[str, str]) -> bool:
         if header in meta
         for word in ("prefetch", "preview", "prerender")
     )
+
+
+def is_embedded(meta: Mapping[str, str]) -> bool:
+    """Tell whether a page fetches this as an image, a frame or the like: nobody has clicked.
+
+    Whoever can put an image on a page could otherwise make a click of each of its visitors.
+    """
+    return meta.get("HTTP_SEC_FETCH_DEST", "document") not in ("document", "empty", "")

@@ -120,7 +120,8 @@ def is_refused(request: HttpRequest) -> bool:
     """Tell whether the browser asks not to be tracked, or nobody has clicked in one."""
     if settings.HONOUR_GPC and request.META.get("HTTP_SEC_GPC") == "1":
         return True
-    return bots.is_prefetch(request.META) or bots.is_callback(request.META)
+    meta = request.META
+    return bots.is_prefetch(meta) or bots.is_embedded(meta) or bots.is_callback(meta)
 
 
 def is_wanted(request: HttpRequest) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .exceptions import InvalidMoney, InvalidShares
 
-__all__ = ["DECIMAL_PLACES", "Money", "apportion"]
+__all__ = ["DECIMAL_PLACES", "Money", "apportion", "number"]
 
 # ISO 4217 list one, amendments to the end of 2025, without the codes that have no minor unit
 # (metals, SDR, test codes). A code that ISO withdraws later stays: rows may hold it.
@@ -83,8 +83,8 @@ class Money:
         if isinstance(currency, str):
             currency = currency.upper()
         places = _places(currency)
-        sign, digits, _ = number = _finite(amount).as_tuple()
-        power = int(number.exponent)
+        sign, digits, _ = figures = number(amount).as_tuple()
+        power = int(figures.exponent)
         if any(digits) and len(digits) + power > _DIGITS:
             raise InvalidMoney("amount: is too large")
         shift = power + places
@@ -128,7 +128,8 @@ class Money:
         return other.minor
 
 
-def _finite(amount: Any) -> Decimal:
+def number(amount: Any) -> Decimal:
+    """Return what an amount is as a number, of whatever currency; raises InvalidMoney."""
     if isinstance(amount, bool) or not isinstance(amount, Decimal | int | str):
         raise InvalidMoney(
             f"amount: must be a Decimal, an int or a str, not {type(amount).__name__}"
@@ -136,10 +137,10 @@ def _finite(amount: Any) -> Decimal:
     # Decimal itself would also take "1_000", "１２", "1e9" and blanks.
     if isinstance(amount, str) and not _PLAIN.fullmatch(amount):
         raise InvalidMoney(f"amount: {amount!r:.40} is not a number such as 12.50")
-    number = Decimal(amount)
-    if not number.is_finite():
-        raise InvalidMoney(f"amount: {number} is not an amount")
-    return number
+    found = Decimal(amount)
+    if not found.is_finite():
+        raise InvalidMoney(f"amount: {found} is not an amount")
+    return found
 
 
 def apportion(total: int, weights: Sequence[int | Fraction | Decimal]) -> list[int]:

@@ -32,6 +32,7 @@ __all__ = [
     "send_all_again",
     "switch_off",
     "switch_on",
+    "withdraw",
 ]
 
 #: Rows that are sent again, or otherwise changed, in one transaction.
@@ -196,11 +197,15 @@ def ramp(position: int) -> int:
 
 
 def send_again(callback: Callback) -> None:
-    """Let a callback fall due now, whatever became of it; its id and bytes stay the same."""
-    now = timezone.now()
-    changed = Callback.objects.filter(pk=callback.pk).update(**_anew(now))
-    if changed:
+    """Let a callback fall due now, whatever became of it; its id and bytes stay the same.
+
+    Raises InvalidTransition where it was withdrawn.
+    """
+    rows = Callback.objects.filter(pk=callback.pk)
+    if rows.filter(withdrawn=False).update(**_anew(timezone.now())):
         callbacks_enqueued.send_robust(Callback, callbacks=[callback])
+    elif rows.exists():
+        raise InvalidTransition(f"state: callback {callback} was withdrawn, it is not sent again")
 
 
 def _anew(now: datetime) -> dict[str, Any]:
@@ -216,9 +221,9 @@ def _anew(now: datetime) -> dict[str, Any]:
 
 
 def resendable(callbacks: Any) -> Any:
-    """Keep what `send_all_again` would send: callbacks neither waiting nor sent again lately."""
+    """Keep what `send_all_again` would send: neither waiting, withdrawn nor sent again lately."""
     lately = timezone.now() - AGAIN_AFTER
-    settled = callbacks.exclude(state=Callback.State.PENDING)
+    settled = callbacks.exclude(state=Callback.State.PENDING).filter(withdrawn=False)
     return settled.filter(Q(resent_on=None) | Q(resent_on__lt=lately))
 
 
@@ -256,3 +261,13 @@ def cancel_all(waiting: Any, *, reason: str) -> int:
         settled_on=timezone.now(),
     )
     return number
+
+
+def withdraw(callbacks: Any, *, reason: str) -> None:
+    """See that callbacks are not sent any more: those that wait are given up, none is sent again.
+
+    For what is no longer so: a purchase that was refunded, a person who was erased.
+    """
+    # One statement for those that wait, or a worker may be faster.
+    cancel_all(callbacks.waiting(), reason=reason)
+    callbacks.exclude(state=Callback.State.PENDING).update(withdrawn=True)

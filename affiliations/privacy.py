@@ -128,8 +128,12 @@ def forget_user(user: Any) -> dict[str, int]:
     """
     using = router.db_for_write(Visitor)
     with transaction.atomic(using=using):
+        elsewhere: dict[str, int] = {}
+        visits, _ = _held(user, using)
+        # First: what other apps wait for here may have led to more of the core's.
+        idents = _browsers(visits, using)
+        user_forgotten.send(Visitor, user=user, idents=idents, counts=elsewhere)
         visits, conversions = _held(user, using)
-        browsers = _browsers(visits, using)
         visitors = Visitor.objects.using(using).filter(pk__in=visits)
         callbacks = Callback.objects.using(using).filter(conversion__in=conversions)
         # A session may still name these visits. They must not become the user's again, nor be
@@ -152,8 +156,7 @@ def forget_user(user: Any) -> dict[str, int]:
             "partners": user.affiliate_partners.count(),
         }
         user.affiliate_partners.clear()
-        user_forgotten.send(Visitor, user=user, idents=browsers, counts=erased)
-    return erased
+    return erased | elsewhere
 
 
 def erase_callbacks(callbacks: CallbackQuerySet) -> None:
@@ -172,7 +175,7 @@ def _erase_content(callbacks: CallbackQuerySet) -> int:
     # What went wrong was said in the partner's words, or in those of the address.
     attempts = CallbackAttempt.objects.using(callbacks.db).filter(callback__in=callbacks)
     attempts.update(error="", answer="", answer_until=None)
-    return callbacks.update(url="", body="", reason=ERASED)
+    return callbacks.update(url="", body="", reason=ERASED, withdrawn=True)
 
 
 def purge_visitors(

@@ -201,6 +201,8 @@ class CallbackAdmin(ActingAdmin):
         return format_html('<span class="aff-url aff-body">{}</span>', callback.body or NOTHING)
 
     def offers(self, action: str, row: Callback) -> bool:
+        if row.withdrawn:
+            return False
         return action != "cancel" or row.state in (Callback.State.PENDING, Callback.State.PARKED)
 
     @admin.action(description=gettext_lazy("Send again"), permissions=["act"])
@@ -208,10 +210,17 @@ class CallbackAdmin(ActingAdmin):
         rows = list(queryset[: AT_ONCE + 1])
         if len(rows) > AT_ONCE:
             return self._send_all_again(request, queryset, rows[:1])
+        sent = 0
         for row in rows:
-            outbox.send_again(row)
-            self.log_change(request, row, _("Sent again."))
-        self._tell(request, len(rows))
+            try:
+                outbox.send_again(row)
+            except InvalidTransition:
+                text = _("%(callback)s was withdrawn: what it tells is no longer so.")
+                self.message_user(request, text % {"callback": row}, messages.WARNING)
+            else:
+                sent += 1
+                self.log_change(request, row, _("Sent again."))
+        self._tell(request, sent)
         return None
 
     def _send_all_again(

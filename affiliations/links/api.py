@@ -389,7 +389,9 @@ def _user(user_id: str) -> Any:
     except ValidationError:
         found = None
     else:
-        found = users.filter(pk=pk).first()
+        # A number has one spelling: "0_1" or another alphabet's digits are somebody's mistake.
+        one = not isinstance(pk, int) or str(pk) == user_id
+        found = users.filter(pk=pk).first() if one else None
     if found is None:
         raise InvalidFields({"user_id": ["There is no such user."]})
     return found

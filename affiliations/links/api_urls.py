@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path, re_path
 from django.views.decorators.csrf import csrf_exempt
@@ -33,7 +34,8 @@ def in_words_of_problems(view: Callable[..., HttpResponse]) -> Callable[..., Htt
         response.headers.setdefault("Cache-Control", "private, no-store")
         return response
 
-    return answer
+    # Each service has its own transaction, and repeats it where others were in its way.
+    return transaction.non_atomic_requests(answer)
 
 
 urlpatterns = [

@@ -50,11 +50,14 @@ FIXED = {
     "clicks": "1",
     "currency": "''",
     "order_id": "''",
+    "callback_url": "''",
     "given": "'{}'",
     "alert_due": "FALSE",
 }
 #: What the next click refreshes; the clicks are counted.
-REFRESHED = ("clicked_on", "network_id", "query", "landing_page")
+REFRESHED = ("clicked_on", "landing_page")
+#: And these where it names a network's transaction: the one before it is not forgotten otherwise.
+OF_NETWORK = ("network_id", "query")
 
 
 def record(
@@ -124,7 +127,7 @@ def _statement(vendor: str) -> str:
     columns = [str(_field(name).column) for name in (*COLUMNS, *FIXED)]
     values = [*["%s"] * len(COLUMNS), *FIXED.values()]
     insert = (
-        f"INSERT INTO {table} ({', '.join(columns)}) "  # noqa: S608 - names of ours alone
+        f"INSERT INTO {table} ({', '.join(columns)}) "  # noqa: S608 # nosec B608 - names of ours alone
         f"VALUES ({', '.join(values)})"
     )
     if vendor == "mysql":
@@ -134,9 +137,14 @@ def _statement(vendor: str) -> str:
         new = "excluded.{}"
         conflict = "ON CONFLICT (open_key) DO UPDATE SET"
     changes = [f"{name} = {new.replace('{}', name)}" for name in REFRESHED]
+    # The query before what it is judged by: MariaDB changes one after the other.
+    unnamed = new.replace("{}", "network_id") + " = ''"
+    for name in reversed(OF_NETWORK):
+        kept = f"CASE WHEN {unnamed} THEN {table}.{name} ELSE {new.replace('{}', name)} END"
+        changes.append(f"{name} = {kept}")
     changes.append(f"clicks = {table}.clicks + 1")
-    visitor = new.replace("{}", "visitor_id")
-    changes.append(f"visitor_id = COALESCE({visitor}, {table}.visitor_id)")
+    for name in ("visitor_id", "user_id"):
+        changes.append(f"{name} = COALESCE({new.replace('{}', name)}, {table}.{name})")
     return f"{insert} {conflict} {', '.join(changes)}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..exceptions import AffiliationsError
+from ..exceptions import AffiliationsError, InvalidMoney
 
 __all__ = [
     "AlreadyFulfilled",
@@ -11,7 +11,9 @@ __all__ = [
     "BelowServiceFee",
     "CurrencyMismatch",
     "IdempotencyConflict",
+    "InvalidAmount",
     "InvalidLink",
+    "InvalidPurchase",
     "NoOpenTransaction",
     "NotCompleted",
     "NothingToRefund",
@@ -46,6 +48,18 @@ class NotCompleted(AffiliationsError):
     """The base of why a purchase is not paid out; never raised itself."""
 
     code = "not-completed"
+
+
+class InvalidAmount(NotCompleted, InvalidMoney):
+    """The amount is none, or has more decimal places than its currency."""
+
+    code = "invalid_money"
+
+
+class InvalidPurchase(NotCompleted, ValueError):
+    """What is said of the purchase besides its amount cannot be kept."""
+
+    code = "invalid-purchase"
 
 
 class NoOpenTransaction(NotCompleted, LookupError):

@@ -51,7 +51,9 @@ def export(*, user: Any, idents: Iterable[str], data: dict[str, Any], **kwargs: 
 def forget(*, user: Any, idents: Iterable[str], counts: dict[str, int], **kwargs: Any) -> None:
     """Take the user out of their transactions; what was paid stays, without whose it was."""
     rows = Transaction.objects.using(router.db_for_write(Transaction))
-    pks = list(_held(user, idents).values_list("pk", flat=True))
+    # Locked: whoever completes one at this moment writes a call that has to be erased as well.
+    held = _held(user, idents).select_for_update().order_by("pk")
+    pks = list(held.values_list("pk", flat=True))
     told = models.Q(relayed_transactions__in=pks) | models.Q(adjusted_transactions__in=pks)
     calls = Callback.objects.using(rows.db).filter(told).values_list("pk", flat=True)
     erase_callbacks(Callback.objects.using(rows.db).filter(pk__in=list(calls)))

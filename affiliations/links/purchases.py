@@ -8,13 +8,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import IntegrityError, router
+from django.db import IntegrityError, models, router
 from django.utils import timezone
 
 from .. import outbox
 from ..exceptions import InvalidMoney
-from ..models import Callback, Partner
-from ..money import Money
+from ..models import Callback, Conversion, Partner, Visitor
+from ..money import Money, number
 from ..querysets import LEASE
 from ..savepoints import retried
 from ..services import credit_visitor, reverse_conversion
@@ -27,10 +27,13 @@ from .exceptions import (
     BelowServiceFee,
     CurrencyMismatch,
     IdempotencyConflict,
+    InvalidAmount,
+    InvalidPurchase,
     NoOpenTransaction,
     NothingToRefund,
 )
-from .models import Link, Transaction
+from .models import Link, Transaction, unprintable
+from .models.transactions import MAX_GIVEN, MAX_ORDER
 from .querysets import TransactionQuerySet
 from .relay import GIVEN, TRIGGER
 from .signals import transaction_completed, transaction_refunded
@@ -38,6 +41,7 @@ from .signals import transaction_completed, transaction_refunded
 __all__ = ["complete", "refund", "refund_transaction"]
 
 State = Transaction.State
+WHY = "The purchase was refunded."
 
 
 def complete(
@@ -59,14 +63,14 @@ def complete(
     same call again without them, returns the same transaction. `given` are values for the network,
     by the names of `relay.GIVEN`. With `partner`, only transactions of their links count.
 
-    Everything is written in one transaction, the caller's if there is one. Raises InvalidMoney, or
-    one of the errors under NotCompleted; then nothing has changed.
+    Everything is written in one transaction, the caller's if there is one. Raises one of the errors
+    under NotCompleted; then nothing has changed.
     """
     using = router.db_for_write(Transaction)
     purchase = _Purchase(
         str(item_id).strip(), user, amount, currency, order_id, request_key, partner, using
     )
-    purchase.given = {name: str(text) for name, text in (given or {}).items() if name in GIVEN}
+    purchase.given = _fit(given or {})
 
     def once() -> Transaction:
         return purchase.repeated() or _complete(purchase) or purchase.not_completed()
@@ -78,6 +82,17 @@ def complete(
         if repeated := purchase.repeated():
             return repeated
         raise
+
+
+def _fit(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values for the network, as text; raises InvalidPurchase."""
+    fit = {name: str(value) for name, value in given.items() if name in GIVEN}
+    for name, text in fit.items():
+        if len(text) > MAX_GIVEN or unprintable(text):
+            raise InvalidPurchase(
+                f"{name}: must be at most {MAX_GIVEN} characters, none of them a control one"
+            )
+    return fit
 
 
 class _Purchase:
@@ -98,13 +113,23 @@ class _Purchase:
         self.user = user
         self.amount = amount
         self.currency = currency.upper()
-        self.order_id = order_id
+        self.order_id = str(order_id).strip()
         self.partner = partner
         self.using = using
         self.given: dict[str, str] = {}
-        self.order_key = _digest("order", item_id, order_id) if order_id else None
+        self.order_key = _digest("order", item_id, self.order_id) if self.order_id else None
         self.request_key = _digest("request", request_key) if request_key else None
-        if Money.of(amount, self.currency or "CLF").minor <= 0:
+        if len(self.order_id) > MAX_ORDER or unprintable(self.order_id):
+            raise InvalidPurchase(
+                f"order_id: must be at most {MAX_ORDER} characters, none of them a control one"
+            )
+        try:
+            if self.currency:
+                Money.of(0, self.currency)
+            positive = number(amount) > 0
+        except InvalidMoney as error:
+            raise InvalidAmount(str(error)) from error
+        if not positive:
             raise AmountNotPositive("amount: must be above zero")
 
     @property
@@ -172,36 +197,55 @@ class _Purchase:
 
 
 def _complete(purchase: _Purchase) -> Transaction | None:
-    own = purchase.rows.for_partner(purchase.partner).of(purchase.user, purchase.item_id)
-    while True:
-        # One after the other: others who complete the same wait here, and then find none open.
-        found = list(own.open().select_for_update().order_by("-clicked_on", "-pk")[:1])
-        if not found:
-            return None
-        chosen = found[0]
-        money = _payable(purchase, chosen.link)
-        now = timezone.now()
-        changes = {
-            "state": State.COMPLETED,
-            "open_key": None,
-            "fulfilled_on": now,
-            "completed_on": now,
-            "amount_minor": money.minor,
-            "currency": money.currency,
-            "order_id": purchase.order_id,
-            "given": purchase.given,
-            "order_key": purchase.order_key,
-            "request_key": purchase.request_key,
-        }
-        if purchase.rows.filter(pk=chosen.pk).open().update(**changes):
-            break
+    rows = purchase.rows
+    mine = rows.of(purchase.user, purchase.item_id)
+    found = _locked(mine)
+    if not found:
+        return None
+    # Of all partners' clicks: there is one payout, and it is the latest one's.
+    chosen = max(found, key=lambda each: (each.clicked_on, each.pk))
+    if not purchase.is_own(chosen):
+        raise NoOpenTransaction("item_id: this user came to it through no link")
+    # Not as attributes that are fetched when first used: that might be from a copy that lags.
+    link = Link.objects.using(purchase.using).select_related("partner").get(pk=chosen.link_id)
+    chosen.link = link
+    money = _payable(purchase, link)
+    now = timezone.now()
+    changes = {
+        "state": State.COMPLETED,
+        "open_key": None,
+        "fulfilled_on": now,
+        "completed_on": now,
+        "amount_minor": money.minor,
+        "currency": money.currency,
+        "order_id": purchase.order_id,
+        "given": purchase.given,
+        "order_key": purchase.order_key,
+        "request_key": purchase.request_key,
+        # As it is now: what is taken back later has to reach whoever was told.
+        "callback_url": link.callback_url,
+    }
+    if not rows.filter(pk=chosen.pk).open().update(**changes):
+        # Without locks: somebody was faster since it was looked for.
+        return None
     for name, value in changes.items():
         setattr(chosen, name, value)
-    # All of the user's for the item, whoever's: there is one payout for one purchase.
-    purchase.rows.of(purchase.user, purchase.item_id).fulfill(now)
+    mine.fulfill(now)
     _credit(chosen, purchase.user)
     transaction_completed.announce(Transaction, using=purchase.using, transaction=chosen)
     return chosen
+
+
+def _locked(rows: TransactionQuerySet) -> list[Transaction]:
+    """Return those that are open, locked: whoever completes the same waits here for its turn.
+
+    Looked for twice. Where a login was waited for, which has closed one and given the user
+    another, the first look knew only of the one.
+    """
+    for _ in range(2):
+        if found := list(rows.open().select_for_update().order_by("pk")):
+            return found
+    return []
 
 
 def _payable(purchase: _Purchase, link: Link) -> Money:
@@ -210,7 +254,10 @@ def _payable(purchase: _Purchase, link: Link) -> Money:
         raise CurrencyMismatch(
             f"currency: the link's floor price is in {link.currency}, not {purchase.currency}"
         )
-    money = Money.of(purchase.amount, purchase.currency or link.currency)
+    try:
+        money = Money.of(purchase.amount, purchase.currency or link.currency)
+    except InvalidMoney as error:
+        raise InvalidAmount(str(error)) from error
     if link.floor_minor and money <= link.floor:
         raise BelowFloorPrice(f"amount: must exceed the link's floor price, {link.floor}")
     fee = service_fee(money.currency)
@@ -226,10 +273,14 @@ def _credit(done: Transaction, user: Any) -> None:
     link = done.link
     if link.partner is not None and not link.partner.active:
         return  # the deal is over
-    reference = f"{done.order_id} {done.item_id}" if done.order_id else f"transaction {done.pk}"
-    if done.visitor is not None:
+    using = done._state.db or router.db_for_write(Transaction)
+    visitor: Visitor | None = _row(Visitor, done.visitor_id, using)
+    done.visitor = visitor
+    if visitor is not None:
+        # The number tells items of one order apart.
+        reference = f"{done.order_id} #{done.pk}".strip()
         done.conversion = credit_visitor(
-            done.visitor,
+            visitor,
             trigger=TRIGGER,
             reference=reference,
             policy="transaction",
@@ -237,7 +288,7 @@ def _credit(done: Transaction, user: Any) -> None:
             money=done.money,
         )
     if link.callback_url:
-        url = relay.template(link.callback_url, done.query)
+        url = relay.template(done.callback_url, done.query)
         done.relay = _call(done, url, relay.APPROVED)
     done.save(update_fields=["conversion", "relay"])
 
@@ -246,7 +297,10 @@ def _call(done: Transaction, url: str, status: str, due: datetime | None = None)
     """Write a call to the network into the outbox."""
     link, now = done.link, timezone.now()
     callback = Callback(
-        partner=link.partner, conversion=done.conversion, expects=link.expects, due=due or now
+        partner=link.partner,
+        conversion_id=done.conversion_id,
+        expects=done.relay.expects if done.relay else link.expects,
+        due=due or now,
     )
     of_click = {name: _text(done.query.get(name)) for name in relay.OF_CLICK}
     values = {
@@ -322,37 +376,48 @@ def refund_transaction(sold: Transaction, using: str = "") -> Transaction | None
         }
         if not rows.update(**changes):
             return None
-        for name, value in changes.items():
-            setattr(sold, name, value)
-        sold.adjustment = _take_back(sold, now)
-        sold.save(update_fields=["adjustment"])
-        if sold.conversion is not None:
-            reverse_conversion(sold.conversion)
+        # Anew, now that nobody else can change it: its user may have been erased since it was read.
+        sold.refresh_from_db(using=using)
+        sold.adjustment = _take_back(sold, now, using)
+        sold.save(using=using, update_fields=["adjustment"])
+        if (conversion := _row(Conversion, sold.conversion_id, using)) is not None:
+            reverse_conversion(conversion)
         transaction_refunded.announce(Transaction, using=using, transaction=sold)
         return sold
 
     return retried(once, using)
 
 
-def _take_back(sold: Transaction, now: datetime) -> Callback | None:
-    """Cancel the relay where it has not left; return the call that takes it back where it has."""
-    relayed = sold.relay
+def _take_back(sold: Transaction, now: datetime, using: str) -> Callback | None:
+    """Withdraw the relay; return the call that takes it back where it may have been heard."""
+    rows = Callback.objects.using(using)
+    about = models.Q(pk=sold.relay_id or 0)
+    if sold.conversion_id is not None:
+        # And whatever else somebody was to be told of the conversion.
+        about |= models.Q(conversion=sold.conversion_id)
+    # Nobody has claimed these, nor ever did.
+    outbox.withdraw(rows.filter(about, attempts=0, token=None), reason=WHY)
+    relayed: Callback | None = _row(Callback, sold.relay_id, using)
+    sold.relay = relayed
     if relayed is None:
         return None
-    reason = "The purchase was refunded."
-    told = Callback.objects.filter(pk=relayed.pk)
-    # Nobody has claimed it, nor ever did: one statement, or a worker may be faster.
-    outbox.cancel_all(told.waiting().filter(attempts=0, token=None), reason=reason)
-    relayed.refresh_from_db()
-    never_left = relayed.attempts == 0
-    if never_left or relayed.state == Callback.State.REFUSED:
-        return None
+    unheard = relayed.attempts == 0 or relayed.state == Callback.State.REFUSED
     # It may be under way at this moment: whoever makes the call gives up when the lease is over.
     under_way = relayed.token is not None and relayed.due is not None and relayed.due > now
-    if outbox.cancel_all(told.waiting(), reason=reason):
-        relayed.refresh_from_db()
-    url = relay.with_status(relay.template(sold.link.callback_url, sold.query))
+    outbox.withdraw(rows.filter(pk=relayed.pk), reason=WHY)
+    relayed.refresh_from_db(using=using)
+    # Once it is erased, nothing is left of by which click the network would know it.
+    if unheard or not relayed.url:
+        return None
+    sold.link = Link.objects.using(using).select_related("partner").get(pk=sold.link_id)
+    sold.visitor = _row(Visitor, sold.visitor_id, using)
+    url = relay.with_status(relay.template(sold.callback_url, sold.query))
     return _call(sold, url, relay.REJECTED, now + LEASE if under_way else None)
+
+
+def _row(model: Any, pk: int | None, using: str) -> Any:
+    """Return a row as it is, and not as a copy that lags behind has it; None where it is gone."""
+    return None if pk is None else model._default_manager.using(using).filter(pk=pk).first()
 
 
 def _text(value: object) -> str:

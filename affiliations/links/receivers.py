@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
+from django.db import router, transaction
 from django.db.models.signals import post_delete, post_save
 
 from ..models import Partner
 from ..signals import user_exported, user_forgotten, visitor_identified
 from . import alerts, privacy, routing, services
-from .models import LandingPage, Link
+from .models import LandingPage, Link, Transaction
 from .signals import transaction_refunded
 
 
@@ -37,7 +37,7 @@ def forget_links(**kwargs: Any) -> None:
 def mail_alert(**kwargs: Any) -> None:
     """Ask for the mail once the refund is committed."""
     # Robust: a broker or a mail server that is down must not break the refund.
-    transaction.on_commit(alerts.ask, robust=True)
+    transaction.on_commit(alerts.ask, using=router.db_for_write(Transaction), robust=True)
 
 
 def connect() -> None:

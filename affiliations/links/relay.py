@@ -58,7 +58,7 @@ def template(url: str, query: Mapping[str, object]) -> str:
     One without any is completed as the network's documents have it: by what the click's query held
     of the network's own, and by the amount.
     """
-    if "{" in url:
+    if "{" in url.replace(f"{{{TOKEN}}}", ""):
         return url
     named = ["transaction_id", *(name for name in OF_CLICK[1:] if query.get(name))]
     named += ["amount", "adv_sub", "conversion_unique_id"]

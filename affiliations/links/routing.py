@@ -118,6 +118,9 @@ def lead(request: HttpRequest, route: Route, token: str = "") -> HttpResponse:
     except DatabaseError:
         # They came to see the page: that the click cannot be recorded is not theirs.
         logger.exception("A click on the link %s could not be recorded", route.path)
+        if route.partner_id is not None:
+            # The session may name one that was undone.
+            visits.forget(request)
     # The middleware writes the cookie.
     return _redirect(target)
 

@@ -28,7 +28,7 @@ from pydantic import (
 from . import landing, relay
 from .models import Link, unprintable
 from .models.links import MAX_ADDS, MAX_ITEM, MAX_PASSES, MAX_WEIGHT
-from .models.transactions import MAX_ORDER
+from .models.transactions import MAX_GIVEN, MAX_ORDER
 
 #: What a field may be called: first the document's name, last the one that services have for it.
 NAMES = {
@@ -40,7 +40,6 @@ NAMES = {
     "path": ("UniquePath", "unique_path", "path"),
 }
 MAX_PAGES = 20
-MAX_GIVEN = 200
 
 
 def named(field: str, default: Any = ..., **more: Any) -> Any:

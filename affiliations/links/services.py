@@ -6,6 +6,7 @@ transaction, takes no request, and announces what it did by a signal inside the 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -17,6 +18,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from .. import savepoints
 from ..exceptions import InvalidMoney
 from ..models import Partner
 from ..money import Money
@@ -51,6 +53,8 @@ State = Transaction.State
 PATH_TAKEN = "There is, or was, a link with this path."
 #: Paths that one query looks for: each goes through all links.
 ASKED_AT_ONCE = 5_000
+#: Of a user's primary key in a transaction's own; beyond it stands a digest.
+MAX_KEY = 90
 
 
 def generate_link(
@@ -216,7 +220,9 @@ def purchased_url(user: Any, item_id: str) -> str:
     if hook is None:
         return ""
     try:
-        found = (import_string(hook) if isinstance(hook, str) else hook)(user, item_id)
+        # A query of the site's that fails in there must not undo what is done around it.
+        with savepoints.lazy(router.db_for_write(Transaction)):
+            found = (import_string(hook) if isinstance(hook, str) else hook)(user, item_id)
     except Exception:
         logger.exception("AFFILIATE_LINKS_PURCHASED failed for the item %s", item_id)
         return ""
@@ -249,9 +255,12 @@ def acquire(*, ident: str, user: Any, partner: Partner | int | None = None) -> t
 def _acquire(ident: str, user: Any, partner: Any, using: str) -> tuple[int, int]:
     rows = Transaction.objects.using(using)
     nameless = rows.for_partner(partner).open().filter(ident=ident, user=None)
-    found = list(nameless.select_for_update().order_by("pk"))
-    if not found:
+    items = sorted(set(nameless.values_list("item_id", flat=True)))
+    if not items:
         return 0, 0
+    # Asked before anything is locked: nobody knows how long the site takes.
+    bought = [item_id for item_id in items if purchased_url(user, item_id)]
+    found = list(nameless.select_for_update().order_by("pk"))
     now = timezone.now()
     keys = {open_key(each.link_id, user=user): each for each in found}
     for theirs in rows.select_for_update().filter(open_key__in=keys).order_by("pk"):
@@ -264,17 +273,16 @@ def _acquire(ident: str, user: Any, partner: Any, using: str) -> tuple[int, int]
             del keys[theirs.open_key or ""]
     for key, each in keys.items():
         rows.filter(pk=each.pk).update(user=user, open_key=key)
-    fulfilled = 0
-    for item_id in sorted({each.item_id for each in found}):
-        if purchased_url(user, item_id):
-            bought = [each.pk for each in found if each.item_id == item_id]
-            fulfilled += rows.filter(pk__in=bought).fulfill(now)
+    fulfilled = sum(rows.for_partner(partner).of(user, item_id).fulfill(now) for item_id in bought)
     return len(found), fulfilled
 
 
 def open_key(link_id: int, *, user: Any = None, ident: str = "") -> str:
     """Return what there is only one open transaction of: a link, and a user or a browser."""
-    return f"{link_id}:u{user.pk}" if user is not None else f"{link_id}:{ident}"
+    if user is None:
+        return f"{link_id}:{ident}"
+    key = f"u{user.pk}"
+    return f"{link_id}:{key if len(key) <= MAX_KEY else hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def fulfill(*, item_id: str, user: Any, partner: Partner | int | None = None) -> int:

@@ -10,5 +10,6 @@ app_name = "affiliations_links"
 
 urlpatterns = [
     path("<str:path>", views.follow, name="follow"),
+    path("<str:path>/", views.follow),
     path("<str:path>/<str:token>", views.follow, name="follow-deep"),
 ]

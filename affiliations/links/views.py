@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
 
 from ..problems import problem
@@ -14,6 +16,7 @@ from .exceptions import UnknownLink
 __all__ = ["follow"]
 
 
+@transaction.non_atomic_requests
 @require_safe
 def follow(request: HttpRequest, path: str, token: str = "") -> HttpResponse:
     """Lead to where the link leads; a click that counts is recorded first.
@@ -54,4 +57,8 @@ def as_json(request: HttpRequest, path: str) -> HttpResponse:
         return problem(error.status, error.code, str(error))
     except UnknownLink as error:
         return problem(404, error.code, str(error))
-    return JsonResponse(services.described(link))
+    response = JsonResponse(services.described(link))
+    # At the same address browsers are redirected, and others may not be told.
+    response.headers["Cache-Control"] = "private, no-store"
+    patch_vary_headers(response, ("Accept", "Authorization", "Cookie"))
+    return response

@@ -107,6 +107,8 @@ class Callback(models.Model):
     reason = models.CharField(_("reason"), max_length=MAX_REASON, blank=True, default="")
     created_on = models.DateTimeField(_("created on"), default=timezone.now)
     settled_on = models.DateTimeField(_("settled on"), null=True, blank=True)
+    # What it tells is not so any more, or not to be told: nobody sends it again.
+    withdrawn = models.BooleanField(default=False, editable=False)
     resent_on = models.DateTimeField(_("sent again on"), null=True, blank=True)
 
     objects = CallbackQuerySet.as_manager()

@@ -195,7 +195,7 @@ def test_every_error_is_listed_with_what_it_also_is():
 PRIVATE = {
     "Partner": {"secret_salt", "secret_fingerprint", "previous_salt", "previous_fingerprint"},
     "Conversion": {"key"},
-    "Callback": {"token", "attempts_before"},
+    "Callback": {"token", "attempts_before", "withdrawn"},
     "ApiKey": {"digest"},
     "Destination": {"turn"},
 }

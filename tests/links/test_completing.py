@@ -1,17 +1,19 @@
 """Acquire, fulfill, complete and refund: what becomes of a click."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from affiliations import claims
+from affiliations import claims, outbox
 from affiliations.delivery import deliver_due
-from affiliations.exceptions import InvalidMoney
+from affiliations.exceptions import InvalidMoney, InvalidTransition
 from affiliations.links import relay, services
 from affiliations.links.exceptions import (
     AlreadyFulfilled,
@@ -20,13 +22,16 @@ from affiliations.links.exceptions import (
     BelowServiceFee,
     CurrencyMismatch,
     IdempotencyConflict,
+    InvalidPurchase,
     NoOpenTransaction,
+    NotCompleted,
     NothingToRefund,
 )
 from affiliations.links.models import Transaction
 from affiliations.links.signals import transaction_completed, transaction_refunded
 from affiliations.models import Callback, Conversion
 from affiliations.querysets import LEASE
+from affiliations.services import forget_user
 from tests.core.factories import make_partner, make_user, make_visitor
 from tests.core.receivers.scripted import Says, scripted
 from tests.links.factories import NETWORK_ID, make_link, make_transaction
@@ -180,7 +185,7 @@ def test_a_partners_is_credited_with_a_conversion(user):
     assert (conversion.visitor, conversion.user) == (visitor, user)
     assert conversion.trigger == services.TRIGGER
     assert str(conversion.money) == "5.00 USD"
-    assert conversion.reference == f"A-1 {ITEM}"
+    assert conversion.reference == f"A-1 #{done.pk}"
     assert done.relay.partner == partner
     assert done.relay.conversion == conversion
 
@@ -549,3 +554,168 @@ def test_with_a_partner_only_their_links_count(user):
     with pytest.raises(NothingToRefund):
         services.refund(item_id=ITEM, user=user, partner=berta)
     assert services.refund(item_id=ITEM, user=user, partner=anna) == hers
+
+
+# What others do at the same moment, and what staff may do later
+
+
+def test_of_all_partners_clicks_the_latest_is_paid_or_none(user):
+    anna, berta = make_partner(), make_partner()
+    hers = make_transaction(make_link(partner=anna), user=user)
+    earlier = make_transaction(
+        make_link(partner=berta), user=user, clicked_on=timezone.now() - timedelta(days=20)
+    )
+    with pytest.raises(NoOpenTransaction):
+        buy(user, "0.01", partner=berta)
+    assert states() == {hers.pk: "open", earlier.pk: "open"}
+    assert buy(user, partner=anna) == hers
+    assert states() == {hers.pk: "completed", earlier.pk: "fulfilled"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"order_id": "x" * 201},
+        {"order_id": "a\0b"},
+        {"order_id": "\ud800"},
+        {"given": {"adv_sub": "x" * 201}},
+        {"given": {"promo_code": "a\nb"}},
+    ],
+)
+def test_what_cannot_be_kept_of_a_purchase_is_refused(user, said):
+    make_transaction(user=user)
+    with pytest.raises(InvalidPurchase, match=next(iter(said.get("given", said)))):
+        buy(user, **said)
+    assert Transaction.objects.open().count() == 1
+
+
+def test_an_order_may_be_a_number_and_blanks_around_it_are_none_of_it(user):
+    make_transaction(user=user)
+    first = buy(user, order_id=17)
+    make_transaction(user=user)
+    assert buy(user, order_id=" 17 ") == first
+    assert first.order_id == "17"
+
+
+def test_an_amount_that_is_none_keeps_no_order_from_being_placed(user):
+    make_transaction(user=user)
+    for amount in ("x", 1.5, "1.234"):
+        with pytest.raises(NotCompleted), transaction.atomic():
+            buy(user, amount)
+    assert Transaction.objects.open().count() == 1
+
+
+@pytest.mark.parametrize("attempts", [0, 1])
+def test_the_relay_of_a_refunded_purchase_is_not_sent_again(user, attempts):
+    make_transaction(make_link(callback_url=POSTBACK), user=user)
+    done = buy(user)
+    if attempts:
+        Callback.objects.update(state="delivered", attempts=attempts, due=None)
+    services.refund(item_id=ITEM, user=user)
+    with pytest.raises(InvalidTransition, match="withdrawn"):
+        outbox.send_again(done.relay)
+    relays = Callback.objects.filter(pk=done.relay.pk)
+    assert sum(outbox.send_all_again(relays)) == 0
+    assert relays.get().state == ("delivered" if attempts else "canceled")
+
+
+def test_what_was_told_is_taken_back_where_it_was_told(user):
+    link = make_link(callback_url=POSTBACK)
+    make_transaction(link, user=user)
+    done = buy(user)
+    Callback.objects.update(state="delivered", attempts=1, due=None)
+    link.callback_url = ""
+    link.save()
+    services.refund(item_id=ITEM, user=user)
+    done.refresh_from_db()
+    assert called(done.adjustment)[0] == "/aff_lsr"
+    assert called(done.adjustment)[1]["status"] == "rejected"
+
+
+def test_a_refund_holds_back_what_the_partner_was_to_be_told_besides(user):
+    partner = make_partner({services.TRIGGER: "http://127.0.0.1:9/x?v={visitor_id}"})
+    make_transaction(make_link(partner=partner), user=user, visitor=make_visitor(partner))
+    buy(user)
+    [callback] = Callback.objects.all()
+    assert callback.state == "pending"
+    services.refund(item_id=ITEM, user=user)
+    callback.refresh_from_db()
+    assert (callback.state, callback.withdrawn) == ("canceled", True)
+
+
+def test_a_row_that_was_read_before_its_user_was_erased_tells_nothing_of_them(user):
+    make_transaction(make_link(callback_url=POSTBACK), user=user)
+    stale = buy(user, order_id="marked-order")
+    Callback.objects.update(state="delivered", attempts=1, due=None)
+    forget_user(user)
+    assert services.refund_transaction(stale).state == "refunded"
+    assert "marked-order" not in str(list(Callback.objects.values()))
+    assert Transaction.objects.get().adjustment is None
+
+
+def test_a_newer_one_of_the_users_own_is_fulfilled_with_what_is_acquired(user, settings):
+    settings.AFFILIATE_LINKS_PURCHASED = lambda who, item_id: "/here/"
+    link = make_link()
+    make_transaction(link, ident="b1", clicked_on=timezone.now() - timedelta(hours=1))
+    make_transaction(link, user=user)
+    assert services.acquire(ident="b1", user=user) == (1, 1)
+    assert not Transaction.objects.open().exists()
+
+
+def test_a_query_of_the_hooks_that_fails_undoes_nothing_else(user, settings, caplog):
+    def fails(who, item_id):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT nothing FROM nowhere")
+
+    settings.AFFILIATE_LINKS_PURCHASED = fails
+    make_transaction(ident="b1")
+    assert services.acquire(ident="b1", user=user) == (1, 0)
+    assert Transaction.objects.get().user == user
+    assert "AFFILIATE_LINKS_PURCHASED failed" in caplog.text
+
+
+def test_a_url_that_names_only_the_token_is_completed_as_one_that_names_nothing(user):
+    url = "http://127.0.0.1:9/aff_lsr?security_token={security_token}"
+    make_transaction(make_link(callback_url=url), user=user)
+    told = called(buy(user, "7.5").relay)[1]
+    assert (told["transaction_id"], told["amount"]) == (NETWORK_ID, "7.50")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="lets no two transactions write at once")
+def test_a_login_at_the_moment_of_the_purchase_keeps_nobody_from_being_paid(user, task_engine):
+    """The login closes the user's older transaction, and gives them a newer one of the browser."""
+    link = make_link(callback_url=POSTBACK)
+    make_transaction(link, user=user, clicked_on=timezone.now() - timedelta(hours=1))
+    newer = make_transaction(link, ident="b1")
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            services.acquire(ident="b1", user=user)
+            purchase = pool.submit(in_thread, buy, user)
+            time.sleep(0.5)  # until it waits for what the login has locked
+            assert not purchase.done()
+        assert purchase.result(30) == newer
+    assert Callback.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="lets no two transactions write at once")
+def test_an_erasure_at_the_moment_of_the_purchase_leaves_nothing(user, task_engine):
+    make_transaction(
+        make_link(callback_url=POSTBACK), user=user, network_id="marked-click-1", query={}
+    )
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            buy(user, order_id="marked-order")
+            erasure = pool.submit(in_thread, forget_user, user)
+            time.sleep(0.5)
+        erasure.result(30)
+    assert "marked" not in str([*Callback.objects.values(), *Transaction.objects.values()])
+    assert not Callback.objects.waiting().exists()
+
+
+def in_thread(call, *args):
+    try:
+        return call(*args)
+    finally:
+        connections.close_all()

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import resolve, reverse
 from django.utils import timezone
 
 from affiliations import ident as cookie
@@ -59,6 +60,33 @@ def test_the_next_click_updates_it(both_clients):
     assert found.query == {"transaction_id": other, "aff_sub": "x"}
     assert found.created_on == first.created_on
     assert found.clicked_on > first.clicked_on
+
+
+def test_a_click_that_names_no_transaction_forgets_none(both_clients, settings):
+    settings.AFFILIATE_LINKS_GATE = "open"
+    link = make_link()
+    click(both_clients, link, f"transaction_id={NETWORK_ID}&aff_id=9")
+    click(both_clients, link, "utm_source=newsletter")
+    found = the_transaction()
+    assert (found.clicks, found.network_id) == (2, NETWORK_ID)
+    assert found.query == {"transaction_id": NETWORK_ID, "aff_id": "9"}
+
+
+@pytest.mark.parametrize("kind", ["image", "iframe", "script", "style", "video", "object", "embed"])
+def test_what_a_page_embeds_is_no_click(both_clients, kind):
+    link = make_link()
+    assert click(both_clients, link, headers={"sec-fetch-dest": kind}).status_code == 302
+    assert not Transaction.objects.exists()
+    click(both_clients, link, headers={"sec-fetch-dest": "document"})
+    assert Transaction.objects.count() == 1
+
+
+def test_it_stands_alone_whatever_the_site_does_with_its_requests():
+    for name in ("follow", "follow-deep"):
+        path = reverse(f"affiliations_links:{name}", args=["x", "y"][: 1 + ("deep" in name)])
+        assert "default" in resolve(path).func._non_atomic_requests
+    for each in ("list", "complete", "WTY76RkB"):
+        assert "default" in resolve(f"/api/links/{each}").func._non_atomic_requests
 
 
 def test_another_link_or_another_browser_has_its_own(new_client):
@@ -367,6 +395,18 @@ def test_a_database_that_fails_keeps_nobody_from_the_page(both_clients, monkeypa
     assert "could not be recorded" in caplog.text
 
 
+def test_a_session_does_not_name_a_visitor_that_was_undone(both_clients, monkeypatch):
+    def fails(*args, **kwargs):
+        raise DatabaseError("full")
+
+    link = make_link(partner=make_partner())
+    monkeypatch.setattr(routing.clicks, "_upsert", fails)
+    click(both_clients, link)
+    assert not Visitor.objects.exists()
+    assert both_clients.get("/whoami/").json()["visitor"] is None
+    assert "affiliate_visitor_id" not in both_clients.session
+
+
 # Where to
 
 
@@ -431,6 +471,8 @@ def test_a_program_that_asks_for_json_needs_a_key(both_clients):
     answer = both_clients.get(
         f"/router/{link}", headers={**accept, "authorization": f"Bearer {token}"}
     )
+    assert answer["Cache-Control"] == "private, no-store"
+    assert {"Accept", "Authorization", "Cookie"} <= set(answer["Vary"].split(", "))
     assert answer.json() == {
         "mlp": link.landing_page,
         "item_id": "course-7",

@@ -9,6 +9,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ... import callbackurl
 from ...fields import ExactCharField
 from ...models import Callback, Conversion, Visitor
 from ...money import Money
@@ -17,6 +18,8 @@ from ..querysets import TransactionQuerySet
 from .links import MAX_ITEM, Link
 
 MAX_ORDER = 200
+#: Of each value that the network is given besides.
+MAX_GIVEN = 200
 MAX_IDENT = 64
 MAX_NETWORK_ID = 255
 
@@ -85,7 +88,14 @@ class Transaction(models.Model):
     )
     amount_minor = models.BigIntegerField(_("amount in minor units"), null=True, blank=True)
     currency = models.CharField(_("currency"), max_length=3, blank=True, default="")
-    order_id = models.CharField(_("order"), max_length=MAX_ORDER, blank=True, default="")
+    order_id = ExactCharField(_("order"), max_length=MAX_ORDER, blank=True, default="")
+    callback_url = models.CharField(
+        _("callback URL"),
+        max_length=callbackurl.MAX_LENGTH,
+        blank=True,
+        default="",
+        help_text=_("The link’s, as it was when the purchase was completed."),
+    )
     given = models.JSONField(
         _("given"),
         default=dict,

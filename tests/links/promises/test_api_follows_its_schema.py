@@ -39,7 +39,8 @@ from schemathesis.specs.openapi.checks import (
 
 from affiliations.links import access, refusals, routing, services
 from affiliations.links.exceptions import UnknownLink
-from affiliations.links.models import RESERVED, Link
+from affiliations.links.models import Link
+from affiliations.links.models.links import RESERVED
 from affiliations.problems import MEDIA_TYPE
 from tests.core.factories import make_user
 from tests.links.factories import make_key, make_link, make_transaction
