@@ -44,6 +44,8 @@ def _of(request: HttpRequest) -> _Ident:
 
 def of_cookie(cookie: str) -> str:
     """Return the ident that a cookie's value holds, or "" where it is not one of ours."""
+    if not cookie:
+        return ""
     try:
         value = signing.Signer(salt=SALT).unsign(cookie)
     except signing.BadSignature:
