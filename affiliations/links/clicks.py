@@ -126,8 +126,9 @@ def _statement(vendor: str) -> str:
     table = Transaction._meta.db_table
     columns = [str(_field(name).column) for name in (*COLUMNS, *FIXED)]
     values = [*["%s"] * len(COLUMNS), *FIXED.values()]
+    # Names of ours alone stand in it.
     insert = (
-        f"INSERT INTO {table} ({', '.join(columns)}) "  # noqa: S608 # nosec B608 - names of ours alone
+        f"INSERT INTO {table} ({', '.join(columns)}) "  # noqa: S608 # nosec B608
         f"VALUES ({', '.join(values)})"
     )
     if vendor == "mysql":
