@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from .models import Link, Transaction  # noqa: F401
 
 
+def valid(moment: datetime) -> models.Q:
+    """Return the condition that a link has begun at a moment, and is not over."""
+    begun = models.Q(valid_from=None) | models.Q(valid_from__lte=moment)
+    not_over = models.Q(valid_until=None) | models.Q(valid_until__gt=moment)
+    return begun & not_over
+
+
 class LinkQuerySet(models.QuerySet["Link"]):
     """Links."""
 
@@ -22,10 +29,7 @@ class LinkQuerySet(models.QuerySet["Link"]):
 
     def usable(self, now: datetime | None = None) -> Self:
         """Keep those through which clicks count."""
-        moment = now or timezone.now()
-        begun = models.Q(valid_from=None) | models.Q(valid_from__lte=moment)
-        not_over = models.Q(valid_until=None) | models.Q(valid_until__gt=moment)
-        return self.kept().filter(begun, not_over, active=True)
+        return self.kept().filter(valid(now or timezone.now()), active=True)
 
     def for_partner(self, partner: Partner | int | None) -> Self:
         """Keep those of a partner; all of them where None is given."""

@@ -31,6 +31,7 @@ from ...admin.lists import link as linked
 from .. import importing, qr, services
 from ..exceptions import UnknownLink
 from ..models import LandingPage, Link
+from ..querysets import valid
 from . import addresses, figures
 from .forms import AN_ADDRESS, LinkForm
 from .imports import ImportMixin
@@ -51,10 +52,7 @@ class ValidFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() not in ("yes", "no"):
             return queryset
-        now = timezone.now()
-        begun = Q(valid_from=None) | Q(valid_from__lte=now)
-        not_over = Q(valid_until=None) | Q(valid_until__gt=now)
-        now_valid = begun & not_over
+        now_valid = valid(timezone.now())
         return queryset.filter(now_valid if self.value() == "yes" else ~now_valid)
 
 
