@@ -201,13 +201,13 @@ def generate(request: Any, sent: Annotated[Generation, Sent(...)]) -> Status[Gen
     A key of a partner's makes a link of this partner, to a host of the site's own only, or one of
     AFFILIATE_LINKS_LANDING_HOSTS.
     """
-    told = sent.model_dump(exclude={"floor_price", "landing_pages"})
+    told = sent.model_dump(exclude={"floor_price", "landing_pages", "partner"})
     partner_id = request.auth.partner_id
     link = services.generate_link(
         **told,
         floor=sent.floor_price,
         pages=[(each.url, each.weight) for each in sent.landing_pages],
-        partner=None if partner_id is None else Partner.objects.get(pk=partner_id),
+        partner=_partner(sent.partner, partner_id),
         anywhere=partner_id is None,
     )
     return Status(
@@ -224,6 +224,18 @@ def generate(request: Any, sent: Annotated[Generation, Sent(...)]) -> Status[Gen
             else None,
         ),
     )
+
+
+def _partner(uid: str, own: int | None) -> Partner | None:
+    """Return whose link it is to be; raises InvalidFields where it cannot be theirs."""
+    theirs = Partner.objects.filter(pk=own).first() if own is not None else None
+    if not uid:
+        return theirs
+    found = theirs or Partner.objects.filter(uid=uid).first()
+    # Compared here as well: MariaDB takes "abcd" for "ABCD".
+    if found is None or found.uid != uid:
+        raise InvalidFields({"partner": ["There is no such partner."]})
+    return found
 
 
 def _address(request: HttpRequest, name: str, *args: str) -> str | None:

@@ -25,6 +25,7 @@ from pydantic import (
     create_model,
 )
 
+from ..models.partners import UID_LENGTH
 from . import landing, relay
 from .models import Link, unprintable
 from .models.links import MAX_ADDS, MAX_ITEM, MAX_PASSES, MAX_WEIGHT
@@ -170,6 +171,11 @@ class Generation(Told):
     callback_url: str = named("callback_url", "", max_length=landing.MAX_LENGTH)
     floor_price: OptionalAmount = named("floor_price", None, description="In major units.")
     currency: Currency = Field("", description="An ISO 4217 code; the site's own without one.")
+    partner: str = Field(
+        "",
+        max_length=UID_LENGTH,
+        description="Whose link it is, by their id in links. Of a partner's key it is theirs.",
+    )
     path: str = named(
         "path", "", max_length=64, description="Chosen by you; unguessable without one."
     )

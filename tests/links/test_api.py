@@ -65,6 +65,18 @@ def refused(answer, status, code, *fields):
 # generate
 
 
+def test_generate_makes_a_partners_link(both, client):
+    anna, berta = make_partner(), make_partner()
+    said = {"item_id": "c-7", "MarketingLandingPage": "http://testserver/course"}
+    assert both.post("generate", **said, partner=anna.uid).status_code == 201
+    hers = Program(client, make_key(anna))
+    assert hers.post("generate", **said, partner=anna.uid).status_code == 201
+    assert [each.partner for each in Link.objects.all()] == [anna, anna]
+    for program, uid in ((both, "nobodyhe"), (both, anna.uid.swapcase()), (hers, berta.uid)):
+        refused(program.post("generate", **said, partner=uid), 422, "invalid-fields", "partner")
+    assert Link.objects.count() == 2
+
+
 @pytest.mark.parametrize(
     ("page", "callback", "floor"),
     [
