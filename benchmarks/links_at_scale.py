@@ -388,6 +388,7 @@ def of_transaction(links: int) -> dict[str, str]:
         "amount_minor": f"CASE WHEN {completed} THEN 4900 END",
         "currency": f"CASE WHEN {completed} THEN 'EUR' ELSE '' END",
         "order_id": f"CASE WHEN {completed} THEN 'A-' || n ELSE '' END",
+        "callback_url": "''",
         "given": f"CAST('{{}}' AS {json_type})",
         "order_key": f"CASE WHEN {completed} THEN {hexadecimal(scattered('n'), 64)} END",
         "alert_due": "FALSE",
