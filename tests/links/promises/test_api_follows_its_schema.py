@@ -9,7 +9,7 @@ import random
 import sys
 import time
 from collections import Counter
-from itertools import product
+from itertools import count, product
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from django.http import HttpResponse, JsonResponse
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -63,6 +63,8 @@ class Run:
         self.headers = {"Authorization": f"Bearer {make_key()}"}
         self.operations = {each.ok().label: each.ok() for each in self.schema.get_all_operations()}
         self.random = random.Random(11)
+        #: Each batch has other cases, and each run the same.
+        self.turns = count(1)
         self.users = [make_user().pk for _ in range(3)]
         self.paths = ["nothing-1"]
         self.deleted: set[str] = set()
@@ -124,6 +126,7 @@ class Run:
     def batch(self, operation: Any, mode: GenerationMode) -> None:
         """Send some cases of an operation; raises FailureGroup where an answer is not as said."""
 
+        @seed(next(self.turns))
         @settings(
             max_examples=BATCH,
             database=None,
