@@ -1,5 +1,7 @@
 """A callback may be made on no partner's behalf, and may be withdrawn."""
 
+from typing import Any
+
 from django.db import migrations, models
 
 CHANGE = "ALTER TABLE {} MODIFY {} {} {}"
@@ -12,15 +14,19 @@ class AllowNull(migrations.AlterField):
     takes away and makes anew. That is not needed.
     """
 
-    def database_forwards(self, app_label, schema_editor, from_state, to_state):
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
         """Change the column."""
         self._alter(app_label, schema_editor, from_state, to_state)
 
-    def database_backwards(self, app_label, schema_editor, from_state, to_state):
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
         """Change it back; fails where it is empty anywhere."""
         self._alter(app_label, schema_editor, from_state, to_state)
 
-    def _alter(self, app_label, schema_editor, from_state, to_state):
+    def _alter(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         if schema_editor.connection.vendor != "mysql":
             super().database_forwards(app_label, schema_editor, from_state, to_state)
             return
