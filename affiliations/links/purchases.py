@@ -32,7 +32,7 @@ from .exceptions import (
     NoOpenTransaction,
     NothingToRefund,
 )
-from .models import Link, Transaction, unprintable
+from .models import Link, Transaction, unfit, unprintable
 from .models.transactions import MAX_GIVEN, MAX_ORDER
 from .querysets import TransactionQuerySet
 from .relay import GIVEN, TRIGGER
@@ -119,6 +119,8 @@ class _Purchase:
         self.given: dict[str, str] = {}
         self.order_key = _digest("order", item_id, self.order_id) if self.order_id else None
         self.request_key = _digest("request", request_key) if request_key else None
+        if problem := unfit(item_id):
+            raise InvalidPurchase(f"item_id: {problem}")
         if len(self.order_id) > MAX_ORDER or unprintable(self.order_id):
             raise InvalidPurchase(
                 f"order_id: must be at most {MAX_ORDER} characters, none of them a control one"
@@ -156,7 +158,7 @@ class _Purchase:
         return None
 
     def is_same(self, found: Transaction) -> bool:
-        if (found.item_id, found.user_id) != (self.item_id, self.user.pk):
+        if (found.item_id, found.user_id) != (self.item_id, getattr(self.user, "pk", None)):
             return False
         if self.order_id and found.order_id and self.order_id != found.order_id:
             return False

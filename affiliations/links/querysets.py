@@ -49,7 +49,9 @@ class TransactionQuerySet(models.QuerySet["Transaction"]):
         return self.open().update(**changes)
 
     def of(self, user: Any, item_id: str) -> Self:
-        """Keep those of a user and an item."""
+        """Keep those of a user and an item: none of nobody's, whose are those of all strangers."""
+        if getattr(user, "pk", None) is None:
+            return self.none()
         return self.filter(user=user, item_id=item_id)
 
     def for_partner(self, partner: Partner | int | None) -> Self:

@@ -242,7 +242,7 @@ def acquire(*, ident: str, user: Any, partner: Partner | int | None = None) -> t
     the user has already, the latest stays open. Those whose item the user has bought by now are
     fulfilled. Returns how many were acquired, and how many of these fulfilled.
     """
-    if not ident:
+    if not ident or getattr(user, "pk", None) is None:
         return 0, 0
     using = router.db_for_write(Transaction)
     try:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -570,6 +571,30 @@ def test_of_all_partners_clicks_the_latest_is_paid_or_none(user):
     assert states() == {hers.pk: "open", earlier.pk: "open"}
     assert buy(user, partner=anna) == hers
     assert states() == {hers.pk: "completed", earlier.pk: "fulfilled"}
+
+
+@pytest.mark.parametrize("nobody", [None, AnonymousUser()])
+def test_nobody_has_what_strangers_clicked_on(nobody):
+    """A guest's purchase is nobody's to pay for, and not the latest stranger's."""
+    strangers = make_transaction(ident="b1")
+    erased = make_transaction(
+        state="completed", completed_on=timezone.now(), amount_minor=2000, currency="USD"
+    )
+    for named in ({}, {"order_id": "A-1"}):
+        with pytest.raises(NoOpenTransaction):
+            buy(nobody, **named)
+    with pytest.raises(NothingToRefund):
+        services.refund(item_id=ITEM, user=nobody)
+    assert services.fulfill(item_id=ITEM, user=nobody) == 0
+    assert not services.has_open(item_id=ITEM, user=nobody)
+    assert services.acquire(ident="b1", user=nobody) == (0, 0)
+    assert states() == {strangers.pk: "open", erased.pk: "completed"}
+
+
+@pytest.mark.parametrize("item_id", ["", "  ", "a\0b", "\ud800", "x" * 201])
+def test_an_item_that_can_be_none_keeps_no_order_from_being_placed(user, item_id):
+    with pytest.raises(InvalidPurchase, match="item_id"):
+        services.complete(item_id=item_id, user=user, amount="20", order_id="A-1")
 
 
 @pytest.mark.parametrize(
