@@ -14,7 +14,7 @@ Errors E001 to E019 are those of the settings, see conf.py. The rest:
 - W040: a subscription names a trigger that neither the settings nor an app do
 - W041: the site's key that a partner's secret was made with is gone
 - W042: the first attempt at a callback is made in the visitor's request; `check --deploy` asks
-- W043: tables of MariaDB or MySQL cannot hold all that visitors and partners may write
+- W043: tables of MariaDB or MySQL cannot hold all that people may write
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning
 from django.core.checks import register as register_check
@@ -33,7 +33,7 @@ from django.utils.module_loading import import_string
 
 from . import firing, tasks
 from .conf import Group, settings
-from .models import Callback, CallbackAttempt, Partner, Subscription, Visitor
+from .models import Partner, Subscription
 from .models.partners import site_keys
 from .signals import callbacks_enqueued
 from .signing import key_fingerprint
@@ -178,7 +178,10 @@ def check_middleware(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessag
     ours, sessions, users = (_position(path) for path in (OURS, SESSION, AUTHENTICATION))
     if ours is None:
         hint = f"Add {OURS!r} below AuthenticationMiddleware."
-        message = "MIDDLEWARE has no AffiliateMiddleware: no visitor is ever recorded."
+        message = (
+            "MIDDLEWARE has no AffiliateMiddleware: no visitor is ever recorded, and no browser "
+            "is known again."
+        )
         return [Warning(message, hint=hint, id="affiliations.W032")]
     if sessions is None:
         hint = f"Add {SESSION!r} above AffiliateMiddleware."
@@ -259,15 +262,14 @@ def check_database(
 
 
 def _narrow_tables(alias: str) -> list[str]:
-    """Return the tables of MariaDB and MySQL that others' words go into, and that refuse some."""
+    """Return the suite's tables on MariaDB and MySQL that refuse some of what people write."""
     if connections[alias].vendor != "mysql":
         return []
-    tables = [each._meta.db_table for each in (Visitor, Callback, CallbackAttempt)]
+    ours = [each for each in apps.get_app_configs() if each.name.split(".")[0] == __package__]
+    tables = {model._meta.db_table for each in ours for model in each.get_models()}
     with connections[alias].cursor() as cursor:
         cursor.execute(
             "SELECT DISTINCT table_name FROM information_schema.columns"
-            " WHERE table_schema = DATABASE() AND table_name IN (%s, %s, %s)"
-            " AND character_set_name <> 'utf8mb4' ORDER BY table_name",
-            tables,
+            " WHERE table_schema = DATABASE() AND character_set_name <> 'utf8mb4'"
         )
-        return [name for (name,) in cursor.fetchall()]
+        return sorted(tables & {name for (name,) in cursor.fetchall()})

@@ -26,12 +26,17 @@ def cell(value: Any) -> str:
     """Return a value as a cell shows it: text that would be a formula is quoted, a number never."""
     text = "" if value is None else str(value)
     is_number = isinstance(value, int | float | Decimal)
-    return f"'{text}" if text.startswith(FORMULA) and not is_number else text
+    return f"'{text}" if _is_formula(text) and not is_number else text
 
 
 def text_of(cell: str) -> str:
     """Return what a cell that `cell` has written holds."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
+    return cell[1:] if cell.startswith("'") and _is_formula(cell) else cell
+
+
+def _is_formula(text: str) -> bool:
+    # One that is quoted already is quoted once more, or nobody could tell whose quote it was.
+    return text.lstrip("'").startswith(FORMULA)
 
 
 def lines(heading: Iterable[Any], rows: Iterable[Iterable[Any]]) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 
 from affiliations import firing, receivers
 from affiliations.conf import Settings
+from affiliations.links.models import Transaction
 from affiliations.middleware import AffiliateMiddleware
 from affiliations.models import Callback, CallbackAttempt, Partner, Subscription, Visitor
 from affiliations.signals import callbacks_enqueued
@@ -309,7 +310,7 @@ WIDE = "ALTER TABLE {} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_
 
 
 @pytest.mark.skipif(connection.vendor != "mysql", reason="only there")
-@pytest.mark.parametrize("model", [Callback, CallbackAttempt, Visitor])
+@pytest.mark.parametrize("model", [Callback, CallbackAttempt, Visitor, Transaction])
 @pytest.mark.django_db(transaction=True)
 def test_a_table_that_refuses_some_characters_is_flagged(model):
     table = model._meta.db_table

@@ -40,6 +40,11 @@ def test_what_is_read_back_is_what_was_written(rows):
     assert not [text for row in found for text in row if text.startswith(csvexport.FORMULA)]
 
 
+@given(st.text(st.sampled_from("'=-a\t"), max_size=5))
+def test_what_a_cell_holds_is_had_back(text):
+    assert csvexport.text_of(cell(text)) == text
+
+
 def test_rows_are_read_as_they_are_sent():
     taken = count()
     endless = ([next(taken), "x" * 1000] for _ in count())

@@ -236,7 +236,7 @@ class TestMake:
         self, floor, currency, item, adds, passes, active, since
     ):
         item = item.strip()
-        if not item or not item.isprintable() or item.startswith("'"):
+        if not item or not item.isprintable():
             return
         link = Link(
             item_id=item,
