@@ -15,7 +15,7 @@ from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
 from .conf import settings
-from .models import Callback, CallbackAttempt, Conversion, Share, Visitor
+from .models import Callback, CallbackAttempt, Conversion, Reversal, Share, Visitor
 from .querysets import CallbackQuerySet
 from .signals import user_exported, user_forgotten
 
@@ -23,6 +23,11 @@ __all__ = ["erase_callbacks", "export_user", "forget_user", "purge", "purge_visi
 
 BATCH = 1000
 ERASED = "erased"
+#: The key too: it is a digest, and whoever can guess the reference can tell its digest.
+NAMELESS = {
+    "reference": ERASED,
+    "key": Concat(models.Value(f"{ERASED}:"), Cast("pk", models.CharField())),
+}
 
 
 def _held(user: Any, using: str) -> tuple[list[int], list[int]]:
@@ -76,9 +81,20 @@ def export_user(user: Any) -> dict[str, Any]:
                 "currency": each.currency,
                 "created_on": each.created_on.isoformat(),
                 "reversed_on": each.reversed_on and each.reversed_on.isoformat(),
+                "reversals": [
+                    {
+                        "reference": reversal.reference,
+                        "amount": reversal.money and str(reversal.money.amount),
+                        "created_on": reversal.created_on.isoformat(),
+                    }
+                    for reversal in each.reversals.all()
+                ],
                 "decision": _own_part(each.decision, visits),
             }
-            for each in Conversion.objects.using(using).filter(pk__in=conversions).order_by("pk")
+            for each in Conversion.objects.using(using)
+            .filter(pk__in=conversions)
+            .prefetch_related("reversals")
+            .order_by("pk")
         ],
         "callbacks": [
             {
@@ -145,12 +161,10 @@ def forget_user(user: Any) -> dict[str, int]:
             ),
             "conversions": Conversion.objects.using(using)
             .filter(pk__in=conversions)
-            # The key too: it is a digest, and whoever can guess the reference can tell its digest.
-            .update(
-                user=None,
-                reference=ERASED,
-                key=Concat(models.Value(f"{ERASED}:"), Cast("pk", models.CharField())),
-            ),
+            .update(user=None, **NAMELESS),
+            "reversals": Reversal.objects.using(using)
+            .filter(conversion__in=conversions)
+            .update(**NAMELESS),
             "canceled": _cancel(callbacks),
             "callbacks": _erase_content(callbacks),
             "partners": user.affiliate_partners.count(),

@@ -17,7 +17,8 @@ from django.utils.module_loading import import_string
 from . import decisions, outbox, savepoints
 from .conf import settings
 from .decisions import Candidate
-from .models import Callback, Conversion, Share, Visitor
+from .exceptions import InvalidMoney, InvalidTransition
+from .models import Callback, Conversion, Reversal, Share, Visitor
 from .models.conversions import MAX_REFERENCE, conversion_key
 from .models.visitors import MAX_URL
 from .money import Money, apportion
@@ -319,19 +320,61 @@ def _callback(conversion: Conversion, visitor: Any, minor: int | None) -> Callba
     return callback
 
 
-def reverse_conversion(conversion: Conversion) -> bool:
-    """Take a conversion back: a refund, a mistake. Tell whether it was this call that did.
+def reverse_conversion(
+    conversion: Conversion, money: Money | None = None, *, reference: str = ""
+) -> bool:
+    """Take a conversion back, or `money` of it: a refund, a mistake. Tell whether this call did.
 
-    The row stays, and stays the only one of its reference. Sends `conversion_reversed`.
+    Without `money`, all of it that still counts; False where nothing does. `reference` names what
+    it was taken back for, as a refund's number: the same one again takes nothing back, and returns
+    False. The row stays, and stays the only one of its reference. Sends `conversion_reversed`.
+
+    Raises InvalidMoney where `money` is not above zero, of another currency than the conversion, or
+    more than is left of it, and InvalidTransition where the reference took another amount back.
+    Then nothing has changed.
     """
-    now = timezone.now()
     using = router.db_for_write(Conversion)
-    with transaction.atomic(using=using):
-        standing = Conversion.objects.using(using).filter(pk=conversion.pk, reversed_on=None)
-        if not standing.update(reversed_on=now):
+    return savepoints.retried(lambda: _reverse(conversion, money, reference, using), using)
+
+
+def _reverse(conversion: Conversion, money: Money | None, reference: str, using: str) -> bool:
+    # Locked: each of several at once has to see how much the others have left of it.
+    stored = Conversion.objects.using(using).select_for_update().get(pk=conversion.pk)
+    reference = _shortened(reference)
+    # What has no name is told from others by how much was taken back before it.
+    key = conversion_key("", f"={reference}" if reference else str(stored.reversed_minor))
+    done = stored.reversals.filter(key=key).first() if reference else None
+    if done is not None:
+        if money is not None and money != done.money:
+            raise InvalidTransition(f"reference: {reference!r:.80} took {done.money} back before")
+        return False
+    left = stored.standing
+    if money is None:
+        if stored.reversed_on is not None:
             return False
-        conversion.reversed_on = now
-        conversion_reversed.announce(Conversion, using=using, conversion=conversion)
+    elif left is None or left.currency != money.currency:
+        raise InvalidMoney(f"money: the conversion has {(left and left.currency) or 'no amount'}")
+    elif not 0 < money.minor <= left.minor:
+        raise InvalidMoney(f"money: must be above zero, and at most {left}, which is left of it")
+    part = left if money is None else money
+    now = timezone.now()
+    changes: dict[str, Any] = {}
+    if part is not None:
+        changes["reversed_minor"] = stored.reversed_minor + part.minor
+    if part == left:
+        changes["reversed_on"] = now
+    Conversion.objects.using(using).filter(pk=stored.pk).update(**changes)
+    for name, value in changes.items():
+        setattr(conversion, name, value)
+    reversal = Reversal(
+        conversion=conversion,
+        reference=reference,
+        key=key,
+        amount_minor=part.minor if part else None,
+        created_on=now,
+    )
+    reversal.save(force_insert=True, using=using)
+    conversion_reversed.announce(Conversion, using=using, conversion=conversion, reversal=reversal)
     return True
 
 

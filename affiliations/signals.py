@@ -55,7 +55,7 @@ visitor_identified = GuardedSignal()
 #: conversion: its shares and callbacks are written.
 conversion_recorded = GuardedSignal()
 
-#: conversion: it no longer counts.
+#: conversion, reversal: some of it no longer counts, or, once its `reversed_on` is set, nothing.
 conversion_reversed = GuardedSignal()
 
 #: user, idents (of the user's browsers), data (to add to, under a key of the app's own): what is

@@ -62,5 +62,14 @@ class ActingAdmin(RecordAdmin):
         """
         if request.POST.get("confirmed"):
             return None
-        shown = {"title": title, "text": text, "rows": rows, "action": action, "across": across}
-        return page(self, request, "confirm.html", checkbox=ACTION_CHECKBOX_NAME, **shown)
+        return self.question(request, rows, action, title=title, text=text, across=across)
+
+    def question(
+        self, request: HttpRequest, rows: list[Any], action: str, **context: Any
+    ) -> HttpResponse:
+        """Return the page that asks before an action; `context` has its `title` and `text`.
+
+        And, where it asks for more than yes or no, a `form`.
+        """
+        shown = {"checkbox": ACTION_CHECKBOX_NAME, "rows": rows, "action": action, **context}
+        return page(self, request, "confirm.html", **shown)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
@@ -13,7 +15,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from .. import firing, services
-from ..models import Callback, Conversion, Share, Subscription
+from ..exceptions import AffiliationsError, InvalidMoney
+from ..models import Callback, Conversion, Reversal, Share, Subscription
+from ..models.conversions import MAX_REFERENCE
+from ..money import Money
 from .acting import ActingAdmin
 from .callbacks import badge
 from .lists import NOTHING, PartnerFilter, RecordInline, amount, happened, link, whole
@@ -65,6 +70,44 @@ class ShareInline(RecordInline):
         return f"{100 * share.weight:.6f}".rstrip("0").rstrip(".") + "\N{NO-BREAK SPACE}%"
 
 
+class ReversalInline(RecordInline):
+    model = Reversal
+    fields = readonly_fields = ("created_on", "reference", "amount")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("conversion").order_by("pk")
+
+    @admin.display(description=gettext_lazy("amount"))
+    def amount(self, reversal: Reversal) -> str:
+        return amount(reversal)
+
+
+class PartForm(forms.Form):
+    """How much of a conversion to take back."""
+
+    amount = forms.CharField(label=gettext_lazy("Amount"), max_length=50)
+    reference = forms.CharField(
+        label=gettext_lazy("Reference"),
+        max_length=MAX_REFERENCE,
+        required=False,
+        help_text=gettext_lazy("The refund’s number, if it has one: it is then taken back once."),
+    )
+
+    def __init__(self, conversion: Conversion, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.currency = conversion.currency
+        self.fields["amount"].help_text = _("At most %(left)s, which is left of it.") % {
+            "left": conversion.standing
+        }
+
+    def clean_amount(self) -> Money:
+        """Return the amount as money of the conversion's currency."""
+        try:
+            return Money.of(self.cleaned_data["amount"], self.currency)
+        except InvalidMoney as error:
+            raise ValidationError(str(error).partition(": ")[2], code=error.code) from error
+
+
 class CallbackInline(RecordInline):
     model = Callback
     fields = readonly_fields = ("partner_", "callback", "state_", "attempts", "settled_on")
@@ -93,7 +136,7 @@ class ConversionAdmin(ActingAdmin):
         "partners",
         "amount",
         "created_on",
-        "reversed_on",
+        "reversed",
     )
     list_filter = (
         TriggerFilter,
@@ -113,15 +156,15 @@ class ConversionAdmin(ActingAdmin):
         "user_",
         "amount",
         "created_on",
-        "reversed_on",
+        "reversed",
         "why",
     )
     fieldsets = (
         (None, {"fields": readonly_fields[:-1]}),
         (gettext_lazy("Why was this credited?"), {"fields": ("why",)}),
     )
-    inlines = (ShareInline, CallbackInline)
-    actions = ("take_back",)
+    inlines = (ShareInline, ReversalInline, CallbackInline)
+    actions = ("take_back", "take_part_back")
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("shares__visitor__partner", "user")
@@ -144,6 +187,13 @@ class ConversionAdmin(ActingAdmin):
     def amount(self, conversion: Conversion) -> str:
         return amount(conversion)
 
+    @admin.display(description=gettext_lazy("taken back"))
+    def reversed(self, conversion: Conversion) -> Any:
+        if conversion.reversed_on is not None or not conversion.reversed_minor:
+            return conversion.reversed_on
+        part = Money(conversion.reversed_minor, conversion.currency)
+        return _("%(part)s of it") % {"part": part}
+
     @admin.display(description=gettext_lazy("user"))
     def user_(self, conversion: Conversion) -> Any:
         return link(self.admin_site, conversion.user) if conversion.user else NOTHING
@@ -155,7 +205,8 @@ class ConversionAdmin(ActingAdmin):
         return format_html('<div class="aff-why"><p>{}</p><ul>{}</ul></div>', rule, lines)
 
     def offers(self, action: str, row: Conversion) -> bool:
-        return row.reversed_on is None
+        has_parts = row.amount_minor is not None and row.amount_minor > 0
+        return row.reversed_on is None and (action != "take_part_back" or has_parts)
 
     @admin.action(description=gettext_lazy("Take back"), permissions=["act"])
     def take_back(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
@@ -179,3 +230,45 @@ class ConversionAdmin(ActingAdmin):
             had = ngettext("%(n)s had been before.", "%(n)s had been before.", before)
             self.message_user(request, had % {"n": before}, messages.WARNING)
         return None
+
+    @admin.action(description=gettext_lazy("Take a part back"), permissions=["act"])
+    def take_part_back(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        rows = self.selected(request, queryset)
+        if not rows:
+            return None
+        if len(rows) > 1 or not self.offers("take_part_back", rows[0]):
+            text = _("Please select one conversion of which there is an amount left.")
+            self.message_user(request, text, messages.ERROR)
+            return None
+        [row] = rows
+        form = PartForm(row, data=request.POST if request.POST.get("confirmed") else None)
+        if form.is_valid():
+            try:
+                done = services.reverse_conversion(
+                    row, form.cleaned_data["amount"], reference=form.cleaned_data["reference"]
+                )
+            except AffiliationsError as error:
+                name, _colon, text = str(error).partition(": ")
+                form.add_error("reference" if name == "reference" else "amount", text)
+            else:
+                self._tell_of_part(request, row, form.cleaned_data, done)
+                return None
+        return self.question(
+            request,
+            rows,
+            "take_part_back",
+            title=_("Take a part of this conversion back?"),
+            text=_("For a refund of a part. It counts for less from then on."),
+            form=form,
+        )
+
+    def _tell_of_part(
+        self, request: HttpRequest, row: Conversion, given: dict[str, Any], done: bool
+    ) -> None:
+        if not done:
+            text = _("This reference had been taken back before.")
+            self.message_user(request, text, messages.WARNING)
+            return
+        self.log_change(request, row, _("%(part)s taken back.") % {"part": given["amount"]})
+        text = _("%(part)s of the conversion was taken back.") % {"part": given["amount"]}
+        self.message_user(request, text, messages.SUCCESS)

@@ -2,7 +2,7 @@
 
 from ..exceptions import InvalidCallBackURL, InvalidCallbackURL
 from .callbacks import Callback, CallbackAttempt, Destination
-from .conversions import Conversion, Share
+from .conversions import Conversion, Reversal, Share
 from .keys import ApiKey
 from .partners import Partner, Subscription
 from .visitors import Visitor
@@ -16,6 +16,7 @@ __all__ = [
     "InvalidCallBackURL",
     "InvalidCallbackURL",
     "Partner",
+    "Reversal",
     "Share",
     "Subscription",
     "Visitor",

@@ -53,7 +53,13 @@ class Conversion(models.Model):
     currency = models.CharField(_("currency"), max_length=3, blank=True, default="")
     created_on = models.DateTimeField(_("created on"), default=timezone.now)
     reversed_on = models.DateTimeField(
-        _("reversed on"), null=True, blank=True, help_text=_("When it was taken back.")
+        _("reversed on"), null=True, blank=True, help_text=_("When the whole of it was taken back.")
+    )
+    reversed_minor = models.BigIntegerField(
+        _("reversed, in minor units"),
+        default=0,
+        db_default=0,  # also for processes of the version before, while a site is upgraded
+        help_text=_("How much of the amount was taken back, in as many parts as it took."),
     )
     decision = models.JSONField(
         _("decision"),
@@ -74,6 +80,12 @@ class Conversion(models.Model):
                 | (models.Q(amount_minor__isnull=False) & ~models.Q(currency="")),
                 name="affiliations_conversion_money",
             ),
+            models.CheckConstraint(
+                condition=models.Q(reversed_minor=0)
+                | models.Q(reversed_minor__gt=0, reversed_minor__lt=models.F("amount_minor"))
+                | models.Q(reversed_minor=models.F("amount_minor"), reversed_on__isnull=False),
+                name="affiliations_conversion_reversed",
+            ),
         ]
         indexes = [
             models.Index(fields=["created_on"], name="affiliations_conversion_when"),
@@ -91,6 +103,57 @@ class Conversion(models.Model):
     def money(self) -> Money | None:
         """What it was worth, or None where nothing was said."""
         return None if self.amount_minor is None else Money(self.amount_minor, self.currency)
+
+    @property
+    def standing(self) -> Money | None:
+        """What of it was not taken back, or None where nothing was said of its worth."""
+        if self.amount_minor is None:
+            return None
+        # Those that were taken back before parts could be have no part noted.
+        return Money(
+            0 if self.reversed_on else self.amount_minor - self.reversed_minor, self.currency
+        )
+
+
+class Reversal(models.Model):
+    """A part of a conversion, or what was left of it, that was taken back."""
+
+    # The unique key begins with it.
+    conversion = models.ForeignKey(
+        Conversion,
+        models.CASCADE,
+        verbose_name=_("conversion"),
+        related_name="reversals",
+        db_index=False,
+    )
+    reference = models.CharField(
+        _("reference"),
+        max_length=MAX_REFERENCE,
+        blank=True,
+        help_text=_("What it was: a refund's number, say. The same one counts once."),
+    )
+    key = models.CharField(max_length=64, editable=False)
+    amount_minor = models.BigIntegerField(_("amount in minor units"), null=True, blank=True)
+    created_on = models.DateTimeField(_("created on"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("reversal")
+        verbose_name_plural = _("reversals")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["conversion", "key"], name="affiliations_reversal_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.reference or str(self.pk)
+
+    @property
+    def money(self) -> Money | None:
+        """How much was taken back, or None where nothing was said of the conversion's worth."""
+        if self.amount_minor is None:
+            return None
+        return Money(self.amount_minor, self.conversion.currency)
 
 
 class Share(models.Model):

@@ -19,6 +19,7 @@ from affiliations.models import (
     CallbackAttempt,
     Conversion,
     Partner,
+    Reversal,
     Share,
     Subscription,
     Visitor,
@@ -404,6 +405,45 @@ class TestConversions:
         assert not Conversion.objects.standing().exists()
         [entry] = LogEntry.objects.all()
         assert (entry.object_id, entry.change_message) == (str(first.pk), "Taken back.")
+
+    def test_a_part_is_taken_back(self, admin_client):
+        conversion = make_conversion(money=Money(1250, "EUR"))
+        asked = act(admin_client, "conversion", "take_part_back", conversion)
+        assert "At most 12.50 EUR" in asked.content.decode()
+
+        def given(amount, reference="R-1"):
+            more = {"confirmed": "yes", "amount": amount, "reference": reference}
+            return act(admin_client, "conversion", "take_part_back", conversion, **more)
+
+        for amount, problem in {
+            "": "required",
+            "12.51": "at most 12.50 EUR",
+            "-1": "above zero",
+            "1,5": "is not a number such as 12.50",
+            "0.001": "EUR has 2 decimal places",
+            "9" * 40: "is too large",
+        }.items():
+            refused = unescape(given(amount).content.decode())
+            assert problem in refused, amount
+            assert not Reversal.objects.exists()
+        assert told(given("2.50")) == ["2.50 EUR of the conversion was taken back."]
+        assert told(given("2.50")) == ["This reference had been taken back before."]
+        assert "took 2.50 EUR back before" in unescape(given("2.40").content.decode())
+        conversion.refresh_from_db()
+        assert conversion.standing == Money(1000, "EUR")
+        [entry] = LogEntry.objects.all()
+        assert entry.change_message == "2.50 EUR taken back."
+        assert "2.50 EUR of it" in page(admin_client, "conversion_changelist")
+        assert "R-1" in page(admin_client, "conversion_change", conversion.pk)
+
+    def test_parts_are_taken_of_one_with_an_amount(self, admin_client):
+        rows = [make_conversion(money=Money(1250, "EUR")), make_conversion()]
+        for chosen in (rows, rows[1:]):
+            done = act(admin_client, "conversion", "take_part_back", *chosen)
+            assert told(done) == ["Please select one conversion of which there is an amount left."]
+        text = page(admin_client, "conversion_change", rows[1].pk)
+        assert "Take back" in text
+        assert "Take a part back" not in text
 
     def test_too_many_at_once_are_refused(self, admin_client, monkeypatch):
         monkeypatch.setattr("affiliations.admin.acting.AT_ONCE", 1)

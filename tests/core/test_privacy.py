@@ -457,6 +457,7 @@ def test_the_real_flow_leaves_nothing_behind(both_clients, settings, django_asse
     assert erased == {
         "visitors": 1,
         "conversions": 2,
+        "reversals": 0,
         "canceled": 2,
         "callbacks": 2,
         "partners": 0,
