@@ -281,8 +281,8 @@ def _write(
         if visitor.successful_on is None:
             visitor.succeed(conversion.user)
     conversion.save(force_insert=True, using=using)
-    Share.objects.using(using).bulk_create(
-        Share(conversion=conversion, visitor_id=visitor_id, weight=weight)
+    written = Share.objects.using(using).bulk_create(
+        Share(conversion=conversion, visitor=visitors[visitor_id], weight=weight)
         for visitor_id, weight in shares
     )
     minors: list[int | None] = [None] * len(shares)
@@ -294,7 +294,7 @@ def _write(
         if visitor.callback_url:
             callbacks.append(_callback(conversion, visitor, minor))
     outbox.enqueue(callbacks)
-    conversion_recorded.announce(Conversion, using=using, conversion=conversion)
+    conversion_recorded.announce(Conversion, using=using, conversion=conversion, shares=written)
 
 
 def _callback(conversion: Conversion, visitor: Any, minor: int | None) -> Callback:

@@ -52,7 +52,7 @@ visitor_registered = GuardedSignal()
 #: ident ("" without a cookie), user: a browser has become a user.
 visitor_identified = GuardedSignal()
 
-#: conversion: its shares and callbacks are written.
+#: conversion, shares (with visitors and partners at hand): they and its callbacks are written.
 conversion_recorded = GuardedSignal()
 
 #: conversion, reversal: some of it no longer counts, or, once its `reversed_on` is set, nothing.

@@ -13,6 +13,7 @@ from django.test import AsyncClient, Client
 from playwright.sync_api import sync_playwright
 
 from affiliations import tasks
+from affiliations.rewards import receivers as rewards
 
 # An example that is slow once, on a busy machine, is no failure.
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
@@ -143,3 +144,14 @@ def staff(live_server: Any, admin_client: Client, new_context: Callable[..., Any
         return context
 
     return made
+
+
+@pytest.fixture(autouse=True)
+def without_rewards(request: Any) -> Iterator[None]:
+    """Let conversions earn nothing but in the rewards' own tests: others count their queries."""
+    if "rewards" in request.path.parts:
+        yield
+        return
+    rewards.disconnect()
+    yield
+    rewards.connect()

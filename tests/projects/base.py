@@ -62,6 +62,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "affiliations",
     "affiliations.links",
+    "affiliations.rewards",
     "tests.shop",
 ]
 

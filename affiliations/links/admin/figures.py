@@ -14,10 +14,8 @@ from django.utils.translation import gettext as _
 from ...admin.figures import day_of, starts_of
 from ...admin.lists import BOUND, NOTHING
 from ...money import DECIMAL_PLACES
+from ...sums import halves, joined
 from ..models import Link, Transaction
-
-#: Sums are made of two parts, as SQLite cannot add beyond 2**63.
-PART = 10**9
 
 
 @dataclass(slots=True)
@@ -47,16 +45,13 @@ def by_day(links: Iterable[Link], days: Sequence[date]) -> dict[int, Figures]:
     ):
         found[row["link"]].clicks[row["day"]] = row["n"]
     sold = rows.filter(completed_on__gte=starts[0], state=Transaction.State.COMPLETED)
-    low = models.F("amount_minor") % PART
     for row in sold.values("link", "currency", day=day_of("completed_on", starts)).annotate(
-        n=models.Count("pk"),
-        low=models.Sum(low),
-        high=models.Sum((models.F("amount_minor") - low) / PART),
+        n=models.Count("pk"), **halves("sold", "amount_minor")
     ):
         figures = found[row["link"]]
         figures.completed[row["day"]] += row["n"]
         amounts = figures.amounts.setdefault(row["currency"], [0] * len(days))
-        amounts[row["day"]] = int(row["high"]) * PART + int(row["low"])
+        amounts[row["day"]] = joined(row, "sold")
     return found
 
 

@@ -1,0 +1,1 @@
+"""What is owed to whom, why, since when, and whether it was paid."""

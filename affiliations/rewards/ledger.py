@@ -1,0 +1,208 @@
+"""Post to the ledger, and say what is in it.
+
+Nothing is ever changed in it. What an account comes to is a sum of entries, at any moment there
+has been; snapshots keep the sum short.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from django.db import IntegrityError, models, router, transaction
+from django.utils import timezone
+
+from ..exceptions import InvalidMoney, InvalidTransition
+from ..models import Partner
+from ..money import Money
+from ..sums import halves, joined
+from .models import Account, Entry, Review, Snapshot
+from .models.ledger import MAX_MEMO
+from .querysets import EntryQuerySet, available_at
+from .signals import entry_posted
+
+__all__ = ["Balance", "account_of", "balance", "post", "site_account", "take_snapshot"]
+
+#: What anybody may post; the rest follows from conversions and payouts.
+FREE = (Entry.Kind.CREDIT, Entry.Kind.ADJUSTMENT)
+KEY = re.compile(r"[!-~]{1,80}")
+#: By then an entry is committed, or has failed, whatever is done around it.
+LATE = timedelta(hours=1)
+
+#: The site's own accounts, by what they are the other side of.
+SITE = {
+    Entry.Kind.COMMISSION: "site:commissions",
+    Entry.Kind.CREDIT: "site:credits",
+    Entry.Kind.ADJUSTMENT: "site:adjustments",
+    Entry.Kind.PAYOUT: "site:payouts",
+}
+
+
+class Balance(NamedTuple):
+    """What an account comes to, in minor units: `total` is owed, `available` may be paid out."""
+
+    total: int
+    available: int
+    currency: str
+
+    @property
+    def held(self) -> int:
+        """What is not to be paid out yet."""
+        return self.total - self.available
+
+
+def holder_of(partner_id: int) -> str:
+    """Return what the holder of a partner's accounts is called."""
+    return f"partner:{partner_id}"
+
+
+def account_of(holder: str | Partner, currency: str) -> Account:
+    """Return the account of a partner, or of whom another app calls `holder`; made if need be.
+
+    `currency` is an ISO 4217 code in capitals; raises InvalidMoney for any other.
+    """
+    Money(0, currency)
+    partner = holder if isinstance(holder, Partner) else None
+    name = holder if isinstance(holder, str) else holder_of(holder.pk)
+    using = router.db_for_write(Account)
+    # Looked for first: nearly always it is there, and to try to insert it would lock it.
+    accounts = Account.objects.using(using)
+    account, _made = accounts.get_or_create(
+        holder=name, currency=currency, defaults={"partner": partner}
+    )
+    return account
+
+
+def site_account(kind: str, currency: str) -> Account:
+    """Return the site's own account that is the other side of entries of a kind."""
+    return account_of(SITE[Entry.Kind(kind)], currency)
+
+
+def post(
+    account: Account,
+    money: Money,
+    *,
+    kind: str,
+    key: str,
+    memo: str = "",
+    available_on: datetime | None = None,
+) -> Entry:
+    """Post what is owed to an account's holder, or, below zero, what they owe; once for each `key`.
+
+    `kind` is "credit" or "adjustment": commissions, their reversals and payouts post themselves.
+    `key` has up to 80 characters of ASCII. Available at once, unless `available_on` says when. The
+    same again returns the entry that is there. Everything is written in the caller's transaction.
+    Sends `entry_posted`.
+
+    Raises InvalidMoney where the currency is not the account's or the sum is zero, ValueError for
+    another kind or key, and InvalidTransition where the key has posted something else.
+    """
+    if kind not in FREE:
+        raise ValueError(f"kind: must be one of {', '.join(map(str, FREE))}, not {kind!r:.40}")
+    if not KEY.fullmatch(key):
+        raise ValueError("key: must be 1 to 80 visible characters of ASCII")
+    if money.currency != account.currency:
+        raise InvalidMoney(f"money: the account is in {account.currency}, not {money.currency}")
+    if not money.minor:
+        raise InvalidMoney("money: must not be zero")
+    using = router.db_for_write(Entry)
+    now = timezone.now()
+    entry = Entry(
+        account=account,
+        contra=site_account(kind, account.currency),
+        kind=kind,
+        minor=money.minor,
+        # So that no caller's key is ever one of the ledger's own.
+        key=f"{kind}:{key}",
+        memo=memo[:MAX_MEMO],
+        available_on=max(available_on or now, now),
+        created_on=now,
+    )
+    try:
+        with transaction.atomic(using=using):
+            entry.save(force_insert=True, using=using)
+            entry_posted.announce(Entry, using=using, entry=entry)
+    except IntegrityError:
+        there = Entry.objects.using(using).filter(key=entry.key).first()
+        if there is None:
+            raise
+        if (there.account_id, there.minor) != (account.pk, money.minor):
+            raise InvalidTransition(f"key: {key!r} has posted something else") from None
+        return there
+    return entry
+
+
+def balance(account: Account, *, as_of: datetime | None = None) -> Balance:
+    """Return what an account comes to, now or at any moment in the past.
+
+    One query sums the entries since the last snapshot before that moment, or else all of them.
+    """
+    moment = as_of or timezone.now()
+    using = router.db_for_write(Entry)
+    entries = Entry.objects.using(using).filter(created_on__lte=moment)
+    if account.is_site:
+        row = entries.filter(contra=account).aggregate(**halves("total", "minor"))
+        return Balance(-joined(row, "total"), -joined(row, "total"), account.currency)
+    entries = entries.filter(account=account)
+    before = Snapshot.objects.using(using).filter(account=account, taken_on__lte=moment)
+    snapshot = before.order_by("-taken_on").first()
+    if snapshot is None:
+        now = available_at(moment)
+        row = entries.aggregate(**halves("total", "minor"), **halves("now", "minor", filter=now))
+        return Balance(joined(row, "total"), joined(row, "now"), account.currency)
+    row = _changed(entries, snapshot, moment).aggregate(
+        **halves("total", "minor", filter=models.Q(pk__gt=snapshot.last_entry)),
+        **halves("now", "minor", filter=available_at(moment)),
+        **halves(
+            "then",
+            "minor",
+            filter=available_at(snapshot.taken_on) & models.Q(pk__lte=snapshot.last_entry),
+        ),
+    )
+    return Balance(
+        snapshot.total_minor + joined(row, "total"),
+        snapshot.available_minor + joined(row, "now") - joined(row, "then"),
+        account.currency,
+    )
+
+
+def _changed(entries: EntryQuerySet, snapshot: Snapshot, moment: datetime) -> EntryQuerySet:
+    """Keep the entries that a snapshot knows nothing of, or knows as held."""
+    decided = Review.objects.using(entries.db).filter(
+        entry__account=snapshot.account_id,
+        resolved_on__gt=snapshot.taken_on,
+        resolved_on__lte=moment,
+    )
+    # As numbers, of which there are few: beside a subquery no index would be used for the others.
+    roots = list(decided.values_list("entry", flat=True).distinct())
+    changed = models.Q(pk__gt=snapshot.last_entry) | models.Q(available_on__gt=snapshot.taken_on)
+    if roots:
+        changed |= models.Q(pk__in=roots) | models.Q(reverses__in=roots)
+    return entries.filter(changed)
+
+
+def take_snapshot(account: Account) -> Snapshot | None:
+    """Note what an account came to an hour ago; None where that was noted before.
+
+    Whoever posts to the account at this moment is waited for. Why an hour: an entry that is under
+    way may have a lower number than one that is seen already; within an hour it is there.
+    """
+    using = router.db_for_write(Snapshot)
+    with transaction.atomic(using=using):
+        # Entries refer to it, so that nobody is in the middle of posting one once it is locked.
+        Account.objects.using(using).select_for_update().get(pk=account.pk)
+        taken_on = timezone.now() - LATE
+        entries = Entry.objects.using(using).filter(account=account, created_on__lte=taken_on)
+        last = entries.aggregate(last=models.Max("pk"))["last"]
+        snapshots = Snapshot.objects.using(using).filter(account=account)
+        if last is None or snapshots.filter(last_entry__gte=last).exists():
+            return None
+        found = balance(account, as_of=taken_on)
+        return snapshots.create(
+            account=account,
+            taken_on=taken_on,
+            last_entry=last,
+            total_minor=Money(found.total, account.currency).minor,
+            available_minor=Money(found.available, account.currency).minor,
+        )

@@ -1,0 +1,19 @@
+"""The rewards' tables."""
+
+from .ledger import Account, Commission, Entry, Snapshot
+from .payouts import Payout, PayoutBatch, PayoutEntry
+from .reviews import Review
+from .rules import CommissionRule, PartnerGroup
+
+__all__ = [
+    "Account",
+    "Commission",
+    "CommissionRule",
+    "Entry",
+    "PartnerGroup",
+    "Payout",
+    "PayoutBatch",
+    "PayoutEntry",
+    "Review",
+    "Snapshot",
+]

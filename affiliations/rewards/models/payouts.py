@@ -1,0 +1,120 @@
+"""What is paid out: to whom, of which entries, and what became of it."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from ...fields import ExactCharField
+from ...money import Money
+from .ledger import Account, Entry
+
+MAX_REASON = 300
+
+
+class PayoutBatch(models.Model):
+    """Payouts that were made together."""
+
+    currency = models.CharField(_("currency"), max_length=3)
+    until = models.DateTimeField(
+        _("until"), help_text=_("What became available after this is left for the next one.")
+    )
+    created_on = models.DateTimeField(_("created on"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("payout batch")
+        verbose_name_plural = _("payout batches")
+
+    def __str__(self) -> str:
+        return f"{self.created_on:%Y-%m-%d} {self.currency} #{self.pk}"
+
+
+class Payout(models.Model):
+    """What one account's holder is paid at once."""
+
+    class State(models.TextChoices):
+        DRAFT = "draft", _("draft")
+        APPROVED = "approved", _("approved")
+        SENT = "sent", _("sent")
+        PAID = "paid", _("paid")
+        FAILED = "failed", _("failed")
+
+    uid = models.UUIDField(
+        _("number"),
+        unique=True,
+        default=uuid.uuid4,
+        editable=False,
+        help_text=_("Names it to whoever pays it out, so that it is paid once."),
+    )
+    batch = models.ForeignKey(
+        PayoutBatch, models.PROTECT, verbose_name=_("batch"), related_name="payouts"
+    )
+    account = models.ForeignKey(
+        Account, models.PROTECT, verbose_name=_("account"), related_name="payouts"
+    )
+    minor = models.BigIntegerField(_("amount in minor units"))
+    state = models.CharField(_("state"), max_length=8, choices=State, default=State.DRAFT)
+    created_on = models.DateTimeField(_("created on"), default=timezone.now)
+    approved_on = models.DateTimeField(_("approved on"), null=True, blank=True)
+    sent_on = models.DateTimeField(_("sent on"), null=True, blank=True)
+    settled_on = models.DateTimeField(_("settled on"), null=True, blank=True)
+    provider_reference = ExactCharField(
+        _("provider’s reference"), max_length=200, blank=True, default=""
+    )
+    reason = models.CharField(_("why it failed"), max_length=MAX_REASON, blank=True, default="")
+
+    class Meta:
+        verbose_name = _("payout")
+        verbose_name_plural = _("payouts")
+        indexes = [
+            models.Index(fields=["state", "created_on"], name="affiliations_payout_state"),
+            models.Index(fields=["created_on"], name="affiliations_payout_when"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(minor__gt=0), name="affiliations_payout_pays"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state__in=("paid", "failed"), settled_on__isnull=False)
+                | models.Q(state__in=("draft", "approved", "sent"), settled_on=None),
+                name="affiliations_payout_settled",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.uid)
+
+    @property
+    def money(self) -> Money:
+        """What is paid."""
+        return Money(self.minor, self.account.currency)
+
+
+class PayoutEntry(models.Model):
+    """An entry that is in a payout."""
+
+    payout = models.ForeignKey(
+        Payout, models.PROTECT, verbose_name=_("payout"), related_name="items"
+    )
+    entry = models.ForeignKey(
+        Entry, models.PROTECT, verbose_name=_("entry"), related_name="payout_items"
+    )
+    # The entry, unless the payout has failed: each is in one that has not at most.
+    claimed = models.BigIntegerField(null=True, editable=False)
+
+    class Meta:
+        verbose_name = _("entry of a payout")
+        verbose_name_plural = _("entries of payouts")
+        constraints = [
+            models.UniqueConstraint(fields=["claimed"], name="affiliations_payout_claims_once"),
+            models.CheckConstraint(
+                condition=models.Q(claimed=None) | models.Q(claimed=models.F("entry")),
+                name="affiliations_payout_claims_its_own",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.payout_id}: {self.entry_id}"

@@ -1,0 +1,51 @@
+"""Questions about rules and entries, as adjectives that chain."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
+
+from django.apps import apps
+from django.db import models
+from django.db.models.functions import Coalesce
+
+if TYPE_CHECKING:
+    from .models import CommissionRule, Entry  # noqa: F401
+
+
+class RuleQuerySet(models.QuerySet["CommissionRule"]):
+    """Rules."""
+
+    def at(self, moment: datetime) -> Self:
+        """Keep those that were published, and valid, at a moment."""
+        started = models.Q(valid_from=None) | models.Q(valid_from__lte=moment)
+        going_on = models.Q(valid_until=None) | models.Q(valid_until__gt=moment)
+        return self.filter(started, going_on, published_on__lte=moment)
+
+
+def available_at(moment: datetime) -> models.Q:
+    """Return the condition that an entry could be paid out at a moment.
+
+    It is held by its date, and by each review that is open. What reverses an entry is held by the
+    entry's own reviews, as long as the entry is.
+    """
+    Review = apps.get_model("affiliations_rewards", "Review")
+    open_then = Review.objects.filter(
+        models.Q(resolved_on=None) | models.Q(resolved_on__gt=moment),
+        entry=Coalesce(models.OuterRef("reverses"), models.OuterRef("pk")),
+    )
+    return models.Q(~models.Exists(open_then), available_on__lte=moment)
+
+
+class EntryQuerySet(models.QuerySet["Entry"]):
+    """Entries."""
+
+    def available(self, moment: datetime) -> Self:
+        """Keep those that could be paid out at a moment, held neither by date nor by a review."""
+        return self.filter(available_at(moment))
+
+    def unpaid(self) -> Self:
+        """Keep those that no payout has taken, but for one that has failed."""
+        PayoutEntry = apps.get_model("affiliations_rewards", "PayoutEntry")
+        taken = PayoutEntry.objects.filter(claimed=models.OuterRef("pk"))
+        return self.filter(~models.Exists(taken))

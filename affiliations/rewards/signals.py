@@ -1,0 +1,13 @@
+"""Declare what the rewards announce, always inside the transaction that wrote it."""
+
+from __future__ import annotations
+
+from ..signals import GuardedSignal
+
+__all__ = ["entry_posted", "payout_settled"]
+
+#: entry: a line was added to the ledger.
+entry_posted = GuardedSignal()
+
+#: payout: it was paid, or has failed.
+payout_settled = GuardedSignal()

@@ -1,0 +1,276 @@
+"""What conversions earn, by which rule, and what is left of it when they are taken back."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import IntegrityError
+
+from affiliations.models import Conversion
+from affiliations.money import Money
+from affiliations.rewards import commissions, ledger
+from affiliations.rewards.models import Account, Commission, Entry
+from affiliations.services import reverse_conversion
+from affiliations.testing import freeze
+from tests.core.factories import make_partner, make_user
+from tests.rewards.factories import account_of, convert, make_group, make_rule, total
+
+pytestmark = pytest.mark.django_db
+
+START = datetime(2026, 3, 10, 12, tzinfo=UTC)
+
+
+def test_a_percentage_is_posted_and_held():
+    partner = make_partner()
+    rule = make_rule(Decimal("7.5"))
+    with freeze(START + timedelta(days=365 * 2)) as clock:
+        conversion = convert(partner, minor=4990)
+        commission = Commission.objects.get()
+        assert (commission.minor, commission.currency, commission.rule) == (374, "EUR", rule)
+        entry = Entry.objects.get()
+        assert (entry.minor, entry.kind, entry.commission) == (374, "commission", commission)
+        assert entry.available_on == conversion.created_on + timedelta(days=30)
+        assert ledger.balance(entry.account) == (374, 0, "EUR")
+        assert ledger.balance(entry.contra) == (-374, -374, "EUR")
+        clock.tick(days=30)
+        assert ledger.balance(entry.account) == (374, 374, "EUR")
+
+
+def test_a_flat_sum_is_in_the_rules_own_currency():
+    partner = make_partner()
+    make_rule(flat_minor=500, currency="USD")
+    convert(partner, minor=None)
+    convert(partner, minor=100, currency="EUR")
+    assert total(partner, "USD") == 1000
+    assert total(partner, "EUR") == 0
+    assert not Account.objects.filter(currency="").exists()
+
+
+def test_without_a_rule_nothing_is_earned_and_it_says_so():
+    convert()
+    commission = Commission.objects.get()
+    assert (commission.minor, commission.rule, commission.record["why"]) == (0, None, "no rule")
+    assert not Entry.objects.exists()
+
+
+def test_one_of_the_partners_own_people_earns_it_nothing():
+    user = make_user()
+    partner = make_partner()
+    partner.users.add(user)
+    make_rule()
+    convert(partner, user=user)
+    commission = Commission.objects.get()
+    assert (commission.minor, commission.rule, commission.record["why"]) == (0, None, "own")
+    assert not Entry.objects.exists()
+    convert(partner)
+    assert total(partner) == 1000
+
+
+def test_the_most_specific_rule_holds():
+    partner, other = make_partner(), make_partner()
+    group = make_group(partner)
+    rules = [
+        make_rule(1),
+        make_rule(2, priority=1),
+        make_rule(3, trigger="Order placed"),
+        make_rule(4, group=group, priority=-5),
+        make_rule(5, group=group, trigger="Order placed"),
+        make_rule(6, partner=partner),
+        make_rule(7, partner=partner, trigger="Order placed"),
+    ]
+    for percent in (7, 6, 5, 4, 3, 2, 1):
+        conversion = convert(partner)
+        commission = conversion.commissions.get()
+        assert commission.minor == percent * 100
+        considered = [pk for pk, _ in commission.record["considered"]]
+        assert considered == [rule.pk for rule in reversed(rules)]
+        rules.pop()
+        commission.rule.valid_until = conversion.created_on
+        commission.rule.save()
+    make_rule(9, partner=other)
+    convert(partner)
+    assert Commission.objects.latest("pk").record == {"considered": [], "why": "no rule"}
+
+
+def test_of_equals_the_one_with_the_priority_and_then_the_latest():
+    partner = make_partner()
+    groups = [make_group(partner), make_group(partner)]
+    make_rule(1, group=groups[0], published_on=START)
+    make_rule(2, group=groups[1], published_on=START + timedelta(days=1))
+    assert convert(partner).commissions.get().minor == 200
+    make_rule(3, group=groups[0], priority=1, published_on=START)
+    assert convert(partner).commissions.get().minor == 300
+
+
+def test_what_a_rule_is_not_for():
+    partner = make_partner()
+    fallback = make_rule(1)
+    make_rule(10, currency="USD", partner=partner)
+    make_rule(20, currency="EUR", minimum_minor=5000, trigger="Order placed")
+    make_rule(30, partner=partner, trigger="User registered")
+    make_rule(40, partner=partner, published_on=None)
+    make_rule(50, partner=partner, valid_until=START)
+    make_rule(60, partner=partner, valid_from=START + timedelta(days=36500))
+    assert convert(partner, minor=5000).commissions.get().minor == 1000
+    low = convert(partner, minor=4999).commissions.get()
+    assert (low.minor, low.rule) == (50, fallback)
+    assert [why for _, why in low.record["considered"]] == ["currency", "minimum", ""]
+
+
+def test_tiers_caps_and_times():
+    partner, buyer = make_partner(), make_user()
+    with freeze(START) as clock:
+        make_rule(
+            Decimal(10),
+            currency="EUR",
+            tiers=[[2, "20"], [3, "30"]],
+            period_cap_minor=6500,
+            cap_minor=2500,
+            times=4,
+            trigger="Order placed",
+        )
+        earned = [convert(partner, user=buyer).commissions.get() for _ in range(5)]
+        assert [each.minor for each in earned] == [1000, 1000, 2000, 2500, 0]
+        steps = [each.record["steps"] for each in earned]
+        assert steps == [[], [], ["tier"], ["tier", "cap"], ["times"]]
+        # Another person, and what is left of the period's cap; and then another period.
+        assert convert(partner).commissions.get().minor == 0
+        clock.tick(days=22)
+        assert convert(partner).commissions.get().minor == 1000
+
+
+def test_months_begin_with_the_persons_first_conversion():
+    partner, buyer = make_partner(), make_user()
+    with freeze(datetime(2026, 1, 31, 12, tzinfo=UTC)) as clock:
+        make_rule(months=1)
+        assert convert(partner, user=buyer).commissions.get().minor == 1000
+        clock.tick(days=27)
+        assert convert(partner, user=buyer).commissions.get().minor == 1000
+        clock.tick(days=1)
+        late = convert(partner, user=buyer).commissions.get()
+        assert (late.minor, late.record["steps"]) == (0, ["months"])
+        assert convert(partner).commissions.get().minor == 1000
+
+
+def test_what_was_taken_back_whole_counts_for_no_tier():
+    partner = make_partner()
+    make_rule(tiers=[[1, "50"]])
+    first = convert(partner)
+    reverse_conversion(first)
+    assert convert(partner).commissions.get().minor == 1000
+    assert convert(partner).commissions.get().minor == 5000
+
+
+def test_partners_share_and_the_parts_sum_to_the_whole(shared):
+    partners = [make_partner() for _ in range(3)]
+    make_rule(Decimal("3.3333"))
+    for minor in (10_000, 1, 100, 9_999):
+        conversion = convert(*partners, minor=minor)
+        parts = conversion.commissions.all()
+        assert sum(each.base_minor for each in parts) == minor
+        assert sum(each.minor for each in parts) == round(minor * 33333 / 1_000_000)
+
+
+def test_each_partner_earns_by_a_rule_of_its_own(shared):
+    anna, bert = make_partner(), make_partner()
+    make_rule(10, partner=anna)
+    make_rule(flat_minor=700, currency="USD", partner=bert)
+    convert(anna, bert, minor=5001)
+    # The larger half goes to the visitor that was credited first.
+    assert sorted(Commission.objects.values_list("base_minor", flat=True)) == [2500, 2501]
+    assert (total(anna), total(bert, "USD"), total(bert)) == (250, 350, 0)
+
+
+def test_a_rule_that_changes_changes_nothing_that_was_earned():
+    partner = make_partner()
+    rule = make_rule(10)
+    conversion = convert(partner)
+    rule.valid_until = conversion.created_on + timedelta(microseconds=1)
+    rule.save()
+    make_rule(50)
+    reverse_conversion(conversion, Money(5000, "EUR"))
+    assert total(partner) == 500
+    assert conversion.commissions.get().terms["rate"] == "10"
+
+
+def test_a_refund_takes_back_in_proportion_and_in_the_end_exactly_what_was_earned():
+    partner = make_partner()
+    make_rule(10)
+    conversion = convert(partner, minor=999)
+    left = []
+    for _ in range(3):
+        reverse_conversion(conversion, Money(333, "EUR"))
+        left.append(total(partner))
+    assert left == [67, 33, 0]
+    reversals = Entry.objects.filter(kind="reversal")
+    assert all(each.reverses.kind == "commission" for each in reversals)
+    # What is held is lost where it is held: nothing is owed by the partner.
+    assert ledger.balance(account_of(partner)) == (0, 0, "EUR")
+    assert commissions.take_back(Conversion.objects.get()) == []
+
+
+def test_a_late_refund_is_owed_by_the_partner():
+    partner = make_partner()
+    make_rule(10)
+    with freeze() as clock:
+        conversion = convert(partner)
+        clock.tick(days=31)
+        assert ledger.balance(account_of(partner)).available == 1000
+        reverse_conversion(conversion, Money(2500, "EUR"))
+        assert ledger.balance(account_of(partner)) == (750, 750, "EUR")
+
+
+def test_a_conversion_without_an_amount_is_taken_back_whole():
+    partner = make_partner()
+    make_rule(flat_minor=500, currency="EUR")
+    conversion = convert(partner, minor=None)
+    assert total(partner) == 500
+    reverse_conversion(conversion)
+    assert total(partner) == 0
+
+
+def test_nothing_is_posted_twice():
+    make_rule(10)
+    conversion = convert()
+    with pytest.raises(IntegrityError):
+        commissions.earn(conversion)
+
+
+def test_it_costs_three_queries(django_assert_num_queries):
+    partner = make_partner()
+    make_rule(10)
+    convert(partner)
+    conversion = convert(partner)
+    shares = list(conversion.shares.select_related("visitor__partner"))
+    Conversion.objects.filter(pk=conversion.pk).update(reference="again", key="again")
+    conversion.pk = conversion.key = None
+    conversion.save()
+    with django_assert_num_queries(3):
+        [commission] = commissions.earn(conversion, shares)
+    assert commission.minor == 1000
+
+
+@pytest.mark.parametrize("field", ["minor", "account", "available_on", "key"])
+def test_no_entry_is_ever_changed(field):
+    make_rule(10)
+    convert()
+    entry = Entry.objects.get()
+    value = {"minor": 5, "account": entry.contra, "available_on": START, "key": "x"}[field]
+    with pytest.raises(IntegrityError, match="append-only"):
+        Entry.objects.update(**{field: value})
+
+
+def test_no_entry_is_ever_deleted():
+    make_rule(10)
+    convert()
+    with pytest.raises(IntegrityError, match="append-only"):
+        Entry.objects.all()._raw_delete("default")
+
+
+def test_a_partner_that_sent_somebody_twice_is_one_partner(shared):
+    anna, bert = make_partner(), make_partner()
+    make_rule(10, currency="EUR", period_cap_minor=400)
+    convert(anna, anna, bert, minor=9000)
+    commission = Commission.objects.get(partner=anna)
+    assert (commission.base_minor, commission.minor) == (6000, 400)
+    assert total(bert) == 300
