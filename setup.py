@@ -28,6 +28,8 @@ DJANGO = ",".join(
 # The first that has what an operation answers with a status by its name.
 API = ["django-ninja>=1.6"]
 BOTS = ["crawler-user-agents>=1.40"]
+# A list of domains, made anew every few days.
+DISPOSABLE = ["disposable-email-domains>=0.0.200"]
 DATABASE_URL = ["dj-database-url>=2.2"]
 QR = ["segno>=1.6"]
 
@@ -56,6 +58,7 @@ setup(
     extras_require={
         "api": API,
         "bots": BOTS,
+        "disposable": DISPOSABLE,
         "qr": QR,
         "postgres": ["psycopg[binary]>=3.2"],
         "mariadb": ["mysqlclient>=2.2.4"],
@@ -65,6 +68,7 @@ setup(
             *API,
             *BOTS,
             *DATABASE_URL,
+            *DISPOSABLE,
             *QR,
             "ada-url>=1.15",
             "celery>=5.5",

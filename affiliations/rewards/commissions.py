@@ -15,7 +15,7 @@ from django.utils import timezone
 from ..models import Conversion, Partner, Share
 from ..money import apportion
 from ..sums import halves, joined
-from . import ledger, terms
+from . import flags, ledger, terms
 from .conf import settings
 from .models import Account, Commission, CommissionRule, Entry, PartnerGroup
 from .signals import entry_posted
@@ -78,6 +78,7 @@ def earn(conversion: Conversion, shares: Sequence[Share] | None = None) -> list[
         if commission.minor
     ]
     _post(entries, using)
+    flags.open_reviews(entries, shares, using)
     return written
 
 
@@ -101,7 +102,7 @@ def assess(conversion: Conversion, shares: Sequence[Share], using: str) -> list[
     _find_accounts(paid, conversion)
     looking_back = [part for part in paid if part.rule.terms.looks_back]
     if looking_back:
-        _lock([part.account_id for part in looking_back], using)
+        lock([part.account_id for part in looking_back], using)
     for part in looking_back:
         part.history = _history(part, conversion, using)
     claims = [
@@ -189,7 +190,8 @@ def _find_accounts(parts: Sequence[Part], conversion: Conversion) -> None:
             part.contra_id = part.rule.contra_id or ledger.site_account(kind, currency).pk
 
 
-def _lock(account_ids: Sequence[int], using: str) -> None:
+def lock(account_ids: Sequence[int], using: str) -> None:
+    """Let nobody else count on what is in these accounts, until the transaction is over."""
     # In the same order everywhere. Who only posts is not in the way, where that is possible.
     no_key = connections[using].features.has_select_for_no_key_update
     accounts = Account.objects.using(using).filter(pk__in=account_ids).order_by("pk")
@@ -268,7 +270,7 @@ def take_back(conversion: Conversion) -> list[Entry]:
     entries = list(earned)
     if not entries:
         return []
-    _lock([entry.account_id for entry in entries], using)
+    lock([entry.account_id for entry in entries], using)
     rows = Entry.objects.using(using).filter(reverses__in=entries).values("reverses")
     lost = {
         row["reverses"]: -joined(row, "lost") for row in rows.annotate(**halves("lost", "minor"))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
-from ..conf import Group, Setting, a_bool, a_path
+from ..conf import Group, Setting, a_bool, a_number, a_path
 from ..exceptions import InvalidMoney
 from ..money import Money
+
+_DOMAIN = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})+")
+MAX_NUMBER = 1_000_000
 
 
 def a_hold(value: Any) -> str:
@@ -40,12 +44,46 @@ def paths(value: Any) -> str:
     return ""
 
 
+def a_velocity(value: Any) -> str:
+    """Accept a pair of a number of conversions and a timedelta of at most 30 days."""
+    if isinstance(value, list | tuple) and len(value) == 2:
+        number, period = value
+        if (
+            not a_number(1, MAX_NUMBER)(number)
+            and isinstance(period, timedelta)
+            and timedelta(0) < period <= timedelta(days=30)
+        ):
+            return ""
+    return (
+        f"must be a pair of a whole number from 1 to {MAX_NUMBER:,} and a datetime.timedelta "
+        "above zero and of at most 30 days"
+    )
+
+
+def domains(value: Any) -> str:
+    """Accept a sequence of domain names in small letters."""
+    if not isinstance(value, list | tuple):
+        return "must be a list or tuple of domain names"
+    for item in value:
+        if not (isinstance(item, str) and _DOMAIN.fullmatch(item)):
+            return f"holds {item!r:.80}, but each is a domain name in small letters"
+    return ""
+
+
 class RewardsSettings(Group):
     """The rewards' settings."""
 
     HOLD = Setting(timedelta(days=30), a_hold, "affiliations_rewards.E001")
     APPROVAL = Setting(False, a_bool, "affiliations_rewards.E002")
     PAYOUT_MINIMUM: Setting[Any] = Setting({}, minimums, "affiliations_rewards.E003")
+    # None of them, unless a site says so: what is flagged is held until staff have looked at it,
+    # and where nobody knows of that, partners would wait for their money for ever.
+    FLAGS: Setting[Any] = Setting((), paths, "affiliations_rewards.E004")
+    FLAG_SECONDS = Setting(10, a_number(1, 86_400), "affiliations_rewards.E005")
+    FLAG_VELOCITY: Setting[Any] = Setting(
+        (20, timedelta(hours=1)), a_velocity, "affiliations_rewards.E006"
+    )
+    FLAG_MAIL_DOMAINS: Setting[Any] = Setting((), domains, "affiliations_rewards.E007")
 
 
 settings = RewardsSettings()

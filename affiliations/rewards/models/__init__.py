@@ -2,7 +2,7 @@
 
 from .ledger import Account, Commission, Entry, Snapshot
 from .payouts import Payout, PayoutBatch, PayoutEntry
-from .reviews import Review
+from .reviews import PartnerNetwork, Review
 from .rules import CommissionRule, PartnerGroup
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "CommissionRule",
     "Entry",
     "PartnerGroup",
+    "PartnerNetwork",
     "Payout",
     "PayoutBatch",
     "PayoutEntry",
