@@ -1,0 +1,148 @@
+"""What the rewards hold on a person: shown whole, erased whole, and the sums stay."""
+
+import json
+
+import pytest
+from django.apps import apps
+from django.test import Client
+
+from affiliations.rewards import ledger, reviews
+from affiliations.rewards.models import Account, Entry, PartnerNetwork, Review
+from affiliations.services import export_user, forget_user
+from tests.core.factories import make_partner, make_user
+from tests.rewards.factories import convert, make_rule
+
+pytestmark = pytest.mark.django_db
+
+DOMAIN = "marked.example"
+
+
+@pytest.fixture(autouse=True)
+def watchful(settings):
+    """A site that holds all that it can."""
+    settings.AFFILIATE_APPROVAL = True
+    settings.AFFILIATE_FLAG_MAIL_DOMAINS = [DOMAIN]
+    settings.AFFILIATE_FLAGS = [
+        f"affiliations.rewards.flags.{name}"
+        for name in ("soon_after_click", "velocity", "disposable_mail", "partner_network")
+    ]
+    make_rule(10)
+
+
+def marked():
+    """Return somebody whose name and mail are found again wherever they are kept."""
+    user = make_user("marked-name")
+    user.email = f"marked-name@{DOMAIN}"
+    user.save()
+    return user
+
+
+def dump():
+    models = apps.get_app_config("affiliations_rewards").get_models(include_auto_created=True)
+    return json.dumps({each.__name__: list(each.objects.values()) for each in models}, default=str)
+
+
+def balances():
+    return {each.pk: ledger.balance(each) for each in Account.objects.all()}
+
+
+def log_in(user, address="81.2.69.160"):
+    Client(REMOTE_ADDR=address).post("/login/", {"username": user.username})
+
+
+def test_a_customer_is_shown_what_was_earned_and_then_forgotten():
+    user, staff = marked(), make_user()
+    partner, other = make_partner(name="Anna"), marked_not()
+    conversion = convert(partner, user=user, minor=12_340)
+    theirs = convert(partner, user=other)
+    rejected = convert(partner, user=user)
+    held = Review.objects.filter(entry__commission__conversion=rejected)
+    reviews.reject(held.get(reason="disposable_mail"), by=staff)
+    shown = export_user(user)["rewards"]
+    assert json.loads(json.dumps(shown)) == shown
+    assert [each["partner"] for each in shown["commissions"]] == ["Anna", "Anna"]
+    first = shown["commissions"][0]
+    assert (first["earned"], first["currency"]) == ("12.34", "EUR")
+    assert first["converted_on"] == conversion.created_on.isoformat()
+    details = {each["reason"]: each["detail"] for each in first["reviews"]}
+    assert details["disposable_mail"] == f"disposable mail: {DOMAIN}"
+    assert (shown["accounts"], shown["networks"], shown["decided"]) == ([], [], [])
+    assert "marked" in dump()
+    before, entries = balances(), Entry.objects.count()
+    others = list(Review.objects.filter(entry__commission__conversion=theirs).values())
+    counts = forget_user(user)
+    assert counts["reviews"] == 4
+    assert "marked" not in dump()
+    assert (balances(), Entry.objects.count()) == (before, entries)
+    # Whoever has to decide still does.
+    assert Review.objects.filter(outcome="open", entry__commission__conversion=conversion).exists()
+    assert list(Review.objects.filter(entry__commission__conversion=theirs).values()) == others
+    assert export_user(user)["rewards"]["commissions"] == []
+    reviews.reject(Review.objects.filter(outcome="open").first(), by=staff)
+
+
+def marked_not():
+    user = make_user("other")
+    user.email = "other@shop.example"
+    user.save()
+    return user
+
+
+def test_a_nameless_customer_is_known_by_the_browser(settings):
+    settings.AFFILIATE_COOKIE = True
+    user, partner = marked(), make_partner()
+    conversion = convert(partner, user=user)
+    conversion.visitor.ident, conversion.visitor.user = "marked-ident-000000001", user
+    conversion.visitor.save()
+    conversion.user = None
+    conversion.save()
+    assert len(export_user(user)["rewards"]["commissions"]) == 1
+    assert forget_user(user)["reviews"] == 2
+    assert "marked" not in dump()
+
+
+def test_one_of_a_partners_people_is_shown_the_account_and_then_forgotten():
+    user, partner, other = marked(), make_partner(name="Anna"), make_partner(name="Bert")
+    partner.users.add(user)
+    colleague = make_user()
+    other.users.add(colleague)
+    log_in(user)
+    log_in(colleague, "81.2.70.1")
+    convert(partner)
+    shown = export_user(user)["rewards"]
+    owed = {"partner": "Anna", "currency": "EUR", "owed": "10.00", "available": "0.00"}
+    assert shown["accounts"] == [owed]
+    seen = PartnerNetwork.objects.get(partner=partner)
+    assert shown["networks"] == [{"partner": "Anna", "seen_on": seen.seen_on.isoformat()}]
+    assert shown["commissions"] == []
+    before = balances()
+    counts = forget_user(user)
+    assert counts["networks"] == 1
+    assert seen.digest not in dump()
+    assert PartnerNetwork.objects.get().partner == other
+    assert balances() == before
+    after = export_user(user)["rewards"]
+    assert after == {"commissions": [], "accounts": [], "networks": [], "decided": []}
+
+
+def test_staff_are_shown_what_they_have_decided():
+    user = marked()
+    convert(make_partner())
+    review = reviews.release(Review.objects.get(reason="approval"), by=user)
+    when = review.resolved_on.isoformat()
+    shown = {"review": review.pk, "outcome": "released", "resolved_on": when}
+    assert export_user(user)["rewards"]["decided"] == [shown]
+    forget_user(user)
+    # Whoever was refused money may ask; with the user itself it goes.
+    assert Review.objects.get(pk=review.pk).resolved_by == user
+    user.delete()
+    assert Review.objects.get(pk=review.pk).resolved_by is None
+
+
+def test_the_export_without_anything_is_empty():
+    assert export_user(make_user())["rewards"] == {
+        "commissions": [],
+        "accounts": [],
+        "networks": [],
+        "decided": [],
+    }
