@@ -1,7 +1,7 @@
 """The rewards' tables."""
 
 from .ledger import Account, Commission, Entry, Snapshot
-from .payouts import Payout, PayoutBatch, PayoutEntry
+from .payouts import Destination, Method, Payout, PayoutBatch, PayoutEntry
 from .reviews import Review
 from .rules import CommissionRule, PartnerGroup
 
@@ -9,7 +9,9 @@ __all__ = [
     "Account",
     "Commission",
     "CommissionRule",
+    "Destination",
     "Entry",
+    "Method",
     "PartnerGroup",
     "Payout",
     "PayoutBatch",

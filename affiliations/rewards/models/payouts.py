@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import uuid
 
 from django.db import models
@@ -13,6 +14,33 @@ from ...money import Money
 from .ledger import Account, Entry
 
 MAX_REASON = 300
+MAX_REFERENCE = 200
+MAX_NAME = 200
+
+
+class Method(models.TextChoices):
+    """Who carries money to whom it is paid."""
+
+    PAYPAL = "paypal", "PayPal"
+    WISE = "wise", "Wise"
+
+
+class Destination(models.Model):
+    """Where the holder of accounts is paid."""
+
+    holder = ExactCharField(
+        _("holder"), max_length=100, unique=True, help_text=_("As the accounts name them.")
+    )
+    method = models.CharField(_("method"), max_length=10, choices=Method)
+    name = models.CharField(_("name"), max_length=MAX_NAME, help_text=_("As their bank has it."))
+    email = models.EmailField(_("recipient’s e-mail address"))
+
+    class Meta:
+        verbose_name = _("destination of payouts")
+        verbose_name_plural = _("destinations of payouts")
+
+    def __str__(self) -> str:
+        return f"{self.holder}: {self.get_method_display()}"
 
 
 class PayoutBatch(models.Model):
@@ -61,8 +89,18 @@ class Payout(models.Model):
     approved_on = models.DateTimeField(_("approved on"), null=True, blank=True)
     sent_on = models.DateTimeField(_("sent on"), null=True, blank=True)
     settled_on = models.DateTimeField(_("settled on"), null=True, blank=True)
+    # The destination as it was when this was sent: no other file ever has it too.
+    method = models.CharField(
+        _("method"), max_length=10, choices=Method, blank=True, default="", editable=False
+    )
+    name = models.CharField(
+        _("recipient’s name"), max_length=MAX_NAME, blank=True, default="", editable=False
+    )
+    email = models.EmailField(
+        _("recipient’s e-mail address"), blank=True, default="", editable=False
+    )
     provider_reference = ExactCharField(
-        _("provider’s reference"), max_length=200, blank=True, default=""
+        _("provider’s reference"), max_length=MAX_REFERENCE, blank=True, default=""
     )
     reason = models.CharField(_("why it failed"), max_length=MAX_REASON, blank=True, default="")
 
@@ -91,6 +129,11 @@ class Payout(models.Model):
     def money(self) -> Money:
         """What is paid."""
         return Money(self.minor, self.account.currency)
+
+    @property
+    def reference(self) -> str:
+        """The number in 26 letters and digits: PayPal takes no more than 30."""
+        return base64.b32encode(self.uid.bytes).decode().rstrip("=")
 
 
 class PayoutEntry(models.Model):
