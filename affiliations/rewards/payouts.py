@@ -110,11 +110,12 @@ def due(
     return Totals(holders, Money(minor, currency))
 
 
-def totals(batch: PayoutBatch) -> Totals:
-    """Return what a batch comes to, whatever became of its payouts."""
-    rows = Payout.objects.using(batch._state.db).filter(batch=batch)
-    row = rows.aggregate(holders=models.Count("pk"), **halves("total", "minor"))
-    return Totals(row["holders"], Money(joined(row, "total"), batch.currency))
+def totals(batch: PayoutBatch | None, currency: str) -> Totals:
+    """Return what a batch comes to, whatever became of its payouts; no batch comes to nothing."""
+    row = (
+        _rows().filter(batch=batch).aggregate(holders=models.Count("pk"), **halves("all", "minor"))
+    )
+    return Totals(row["holders"], Money(joined(row, "all"), currency))
 
 
 def _terms(currency: str, until: datetime | None) -> tuple[datetime, int]:
@@ -152,9 +153,7 @@ def _draft(
     using: str,
 ) -> PayoutBatch | None:
     """Draft the payouts of a slice, in the transaction around; return their batch."""
-    # One run at a time; who posts something meanwhile is not in the way, where that is possible.
-    no_key = connections[using].features.has_select_for_no_key_update
-    Account.objects.using(using).select_for_update(no_key=no_key).get(pk=site.pk)
+    _lock(site, using)
     if faults.POINT:
         faults.reach("payouts-locked")
     sums = _sums(part, until, using)
@@ -208,6 +207,12 @@ def _draft(
     for entry in entries:
         entry_posted.announce(Entry, using=using, entry=entry)
     return batch
+
+
+def _lock(site: Account, using: str) -> None:
+    # One run at a time; who posts something meanwhile is not in the way, where that is possible.
+    no_key = connections[using].features.has_select_for_no_key_update
+    Account.objects.using(using).select_for_update(no_key=no_key).get(pk=site.pk)
 
 
 def _key(payout: Payout) -> str:

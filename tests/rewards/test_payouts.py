@@ -1,9 +1,11 @@
 """What is paid out, of which entries, and what becomes of it."""
 
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from itertools import count
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -70,7 +72,7 @@ def test_what_is_available_is_drafted_once_and_is_owed_no_more():
     assert (posted.contra.holder, posted.available_on) == ("site:payouts", posted.created_on)
     assert balance() == (0, 0)
     assert balance("site:payouts") == (5500, 5500)
-    assert payouts.totals(batch) == (1, Money(5500, "EUR"))
+    assert payouts.totals(batch, "EUR") == (1, Money(5500, "EUR"))
     assert make_payouts(currency="EUR") is None
     assert Payout.objects.count() == PayoutBatch.objects.count() == 1
 
@@ -190,7 +192,7 @@ def test_accounts_are_gone_through_in_slices(monkeypatch):
     told = []
     batch = make_payouts(currency="EUR", progress=lambda *done: told.append(done))
     assert told == [(3, 8), (6, 8), (8, 8)]
-    assert payouts.totals(batch) == (8, Money(40_028, "EUR"))
+    assert payouts.totals(batch, "EUR") == (8, Money(40_028, "EUR"))
     assert all(
         sum(item.entry.minor for item in payout.items.all()) == payout.minor
         for payout in batch.payouts.all()
@@ -312,6 +314,50 @@ def test_no_entry_is_in_two_payouts_whoever_says_so():
     entry = payout.items.get().entry
     with pytest.raises(IntegrityError), transaction.atomic():
         PayoutEntry.objects.create(payout=other, entry=entry, claimed=entry.pk)
+
+
+def command(*arguments):
+    out = StringIO()
+    call_command("make_payouts", *arguments, stdout=out)
+    return [line.split() for line in out.getvalue().splitlines()]
+
+
+def test_the_command_tells_what_would_be_drafted_and_drafts_it():
+    for minor, holder in [(123_456, "member:1"), (5000, "member:2"), (4999, "member:3")]:
+        owe(minor, holder)
+    owe(70, currency="JPY")
+    owe(60_000, currency="KWD")
+    table = [["EUR", "2", "1,284.56"], ["JPY", "1", "70"], ["KWD", "1", "60.000"]]
+    assert command("--dry-run")[1:] == table
+    assert not Payout.objects.exists()
+    assert command("--currency", "JPY", "KWD") == [["currency", "holders", "drafted"], *table[1:]]
+    assert command()[1:] == [table[0], ["JPY", "0", "0"], ["KWD", "0", "0.000"]]
+    assert Payout.objects.count() == 4
+    assert command("--dry-run", "--currency", "EUR")[1:] == [["EUR", "0", "0.00"]]
+
+
+def test_the_command_leaves_what_came_after_a_date():
+    with freeze(datetime(2026, 5, 1, tzinfo=UTC)) as clock:
+        owe(5000)
+        clock.tick(days=9)
+        owe(6000, "member:2")
+        assert command("--until", "2026-05-02")[1] == ["EUR", "1", "50.00"]
+        assert command("--until", "2026-05-10T00:00Z", "--dry-run")[1] == ["EUR", "1", "60.00"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--until", "soon"], "--until"),
+        (["--until", "9000-01-01"], "until"),
+        (["--currency", "EUR", "eur"], "--currency"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_read(arguments, named):
+    owe(5000)
+    with pytest.raises(CommandError, match=named):
+        command(*arguments)
+    assert not Payout.objects.exists()
 
 
 # From draft to paid, or failed
