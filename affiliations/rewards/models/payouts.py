@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import uuid
 
+from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -33,7 +34,11 @@ class Destination(models.Model):
     )
     method = models.CharField(_("method"), max_length=10, choices=Method)
     name = models.CharField(_("name"), max_length=MAX_NAME, help_text=_("As their bank has it."))
-    email = models.EmailField(_("recipient’s e-mail address"))
+    # In a file for a spreadsheet it would be quoted, and then be another address.
+    email = models.EmailField(
+        _("recipient’s e-mail address"),
+        validators=[RegexValidator("^[A-Za-z0-9]", _("Must begin with a letter or a digit."))],
+    )
 
     class Meta:
         verbose_name = _("destination of payouts")
@@ -134,6 +139,14 @@ class Payout(models.Model):
     def reference(self) -> str:
         """The number in 26 letters and digits: PayPal takes no more than 30."""
         return base64.b32encode(self.uid.bytes).decode().rstrip("=")
+
+    @staticmethod
+    def uid_of(reference: str) -> uuid.UUID | None:
+        """Return the number that a reference stands for, or None where it is none."""
+        try:
+            return uuid.UUID(bytes=base64.b32decode(f"{reference}======"))
+        except ValueError:
+            return None
 
 
 class PayoutEntry(models.Model):
