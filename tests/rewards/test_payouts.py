@@ -199,7 +199,7 @@ def test_accounts_are_gone_through_in_slices(monkeypatch):
     )
 
 
-def test_a_slice_costs_ten_statements(django_assert_max_num_queries):
+def test_a_slice_costs_ten_statements():
     for number in range(40):
         owe(6000, f"member:{number}")
         owe(-500, f"member:{number}")

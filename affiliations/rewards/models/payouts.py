@@ -82,8 +82,13 @@ class Payout(models.Model):
         editable=False,
         help_text=_("Names it to whoever pays it out, so that it is paid once."),
     )
+    # Its index is the constraint's.
     batch = models.ForeignKey(
-        PayoutBatch, models.PROTECT, verbose_name=_("batch"), related_name="payouts"
+        PayoutBatch,
+        models.PROTECT,
+        verbose_name=_("batch"),
+        related_name="payouts",
+        db_index=False,
     )
     account = models.ForeignKey(
         Account, models.PROTECT, verbose_name=_("account"), related_name="payouts"
@@ -117,6 +122,8 @@ class Payout(models.Model):
             models.Index(fields=["created_on"], name="affiliations_payout_when"),
         ]
         constraints = [
+            # By it the claims find their payout, also while the database has no statistics yet.
+            models.UniqueConstraint(fields=["batch", "account"], name="affiliations_payout_once"),
             models.CheckConstraint(
                 condition=models.Q(minor__gt=0), name="affiliations_payout_pays"
             ),
