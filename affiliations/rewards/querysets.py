@@ -45,7 +45,11 @@ class EntryQuerySet(models.QuerySet["Entry"]):
         return self.filter(available_at(moment))
 
     def unpaid(self) -> Self:
-        """Keep those that no payout has taken, but for one that has failed."""
+        """Keep those that no payout has taken, but for one that has failed.
+
+        Payouts themselves, and what gives them back, are none of them: they are what was paid.
+        """
         PayoutEntry = apps.get_model("affiliations_rewards", "PayoutEntry")
         taken = PayoutEntry.objects.filter(claimed=models.OuterRef("pk"))
-        return self.filter(~models.Exists(taken))
+        paid = models.Q(kind="payout") | models.Q(kind="reversal", reverses__kind="payout")
+        return self.filter(~models.Exists(taken), ~paid)

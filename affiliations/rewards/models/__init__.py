@@ -1,7 +1,7 @@
 """The rewards' tables."""
 
 from .ledger import Account, Commission, Entry, Snapshot
-from .payouts import Payout, PayoutBatch, PayoutEntry
+from .payouts import Destination, Payout, PayoutBatch, PayoutEntry
 from .reviews import PartnerNetwork, Review
 from .rules import CommissionRule, PartnerGroup
 
@@ -9,6 +9,7 @@ __all__ = [
     "Account",
     "Commission",
     "CommissionRule",
+    "Destination",
     "Entry",
     "PartnerGroup",
     "PartnerNetwork",

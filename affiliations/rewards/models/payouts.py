@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import uuid
 
+from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -13,6 +15,37 @@ from ...money import Money
 from .ledger import Account, Entry
 
 MAX_REASON = 300
+MAX_REFERENCE = 200
+MAX_NAME = 200
+
+
+class Method(models.TextChoices):
+    """Who carries money to whom it is paid."""
+
+    PAYPAL = "paypal", "PayPal"
+    WISE = "wise", "Wise"
+
+
+class Destination(models.Model):
+    """Where the holder of accounts is paid."""
+
+    holder = ExactCharField(
+        _("holder"), max_length=100, unique=True, help_text=_("As the accounts name them.")
+    )
+    method = models.CharField(_("method"), max_length=10, choices=Method)
+    name = models.CharField(_("name"), max_length=MAX_NAME, help_text=_("As their bank has it."))
+    # In a file for a spreadsheet it would be quoted, and then be another address.
+    email = models.EmailField(
+        _("recipient’s e-mail address"),
+        validators=[RegexValidator("^[A-Za-z0-9]", _("Must begin with a letter or a digit."))],
+    )
+
+    class Meta:
+        verbose_name = _("destination of payouts")
+        verbose_name_plural = _("destinations of payouts")
+
+    def __str__(self) -> str:
+        return f"{self.holder}: {self.get_method_display()}"
 
 
 class PayoutBatch(models.Model):
@@ -49,8 +82,13 @@ class Payout(models.Model):
         editable=False,
         help_text=_("Names it to whoever pays it out, so that it is paid once."),
     )
+    # Its index is the constraint's.
     batch = models.ForeignKey(
-        PayoutBatch, models.PROTECT, verbose_name=_("batch"), related_name="payouts"
+        PayoutBatch,
+        models.PROTECT,
+        verbose_name=_("batch"),
+        related_name="payouts",
+        db_index=False,
     )
     account = models.ForeignKey(
         Account, models.PROTECT, verbose_name=_("account"), related_name="payouts"
@@ -61,8 +99,18 @@ class Payout(models.Model):
     approved_on = models.DateTimeField(_("approved on"), null=True, blank=True)
     sent_on = models.DateTimeField(_("sent on"), null=True, blank=True)
     settled_on = models.DateTimeField(_("settled on"), null=True, blank=True)
+    # The destination as it was when this was sent: no other file ever has it too.
+    method = models.CharField(
+        _("method"), max_length=10, choices=Method, blank=True, default="", editable=False
+    )
+    name = models.CharField(
+        _("recipient’s name"), max_length=MAX_NAME, blank=True, default="", editable=False
+    )
+    email = models.EmailField(
+        _("recipient’s e-mail address"), blank=True, default="", editable=False
+    )
     provider_reference = ExactCharField(
-        _("provider’s reference"), max_length=200, blank=True, default=""
+        _("provider’s reference"), max_length=MAX_REFERENCE, blank=True, default=""
     )
     reason = models.CharField(_("why it failed"), max_length=MAX_REASON, blank=True, default="")
 
@@ -74,6 +122,8 @@ class Payout(models.Model):
             models.Index(fields=["created_on"], name="affiliations_payout_when"),
         ]
         constraints = [
+            # By it the claims find their payout, also while the database has no statistics yet.
+            models.UniqueConstraint(fields=["batch", "account"], name="affiliations_payout_once"),
             models.CheckConstraint(
                 condition=models.Q(minor__gt=0), name="affiliations_payout_pays"
             ),
@@ -91,6 +141,19 @@ class Payout(models.Model):
     def money(self) -> Money:
         """What is paid."""
         return Money(self.minor, self.account.currency)
+
+    @property
+    def reference(self) -> str:
+        """The number in 26 letters and digits: PayPal takes no more than 30."""
+        return base64.b32encode(self.uid.bytes).decode().rstrip("=")
+
+    @staticmethod
+    def uid_of(reference: str) -> uuid.UUID | None:
+        """Return the number that a reference stands for, or None where it is none."""
+        try:
+            return uuid.UUID(bytes=base64.b32decode(f"{reference}======"))
+        except ValueError:
+            return None
 
 
 class PayoutEntry(models.Model):

@@ -48,6 +48,7 @@ from affiliations.management.commands import (  # noqa: E402, F401 - so that no 
 )
 from affiliations.models import Callback, CallbackAttempt  # noqa: E402
 from affiliations.signing import new_webhook_id  # noqa: E402
+from tests.rewards.promises import payer  # noqa: E402
 from tests.shop.models import Order  # noqa: E402
 
 try:
@@ -261,6 +262,8 @@ ROLES: dict[str, Callable[..., None]] = {
     "sell": sell,
     "complete": complete,
     "resend": lambda *, arguments, batch: resend(*arguments, batch=batch),
+    "draft": payer.draft,
+    "pay": payer.pay,
     "run tasks": run_tasks,
     "have tables of tasks": have_tables_of_tasks,
     "admin": lambda *, arguments: django_admin(*arguments),
@@ -357,6 +360,7 @@ BREAKAGES: dict[str, Callable[[], None]] = {
     "copying": copying,
     "keyless": keyless,
     "relayed late": relayed_late,
+    "new keys": payer.new_keys,
 }
 
 
