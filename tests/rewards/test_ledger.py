@@ -20,7 +20,15 @@ from affiliations.money import Money
 from affiliations.rewards import ledger, querysets
 from affiliations.rewards.commissions import reversal_of
 from affiliations.rewards.management.commands import take_snapshots
-from affiliations.rewards.models import Account, Entry, Review, Snapshot
+from affiliations.rewards.models import (
+    Account,
+    Entry,
+    Payout,
+    PayoutBatch,
+    PayoutEntry,
+    Review,
+    Snapshot,
+)
 from affiliations.rewards.signals import entry_posted
 from affiliations.rewards.testing import assert_ledger_balanced
 from affiliations.services import reverse_conversion
@@ -217,7 +225,7 @@ STEPS = st.one_of(
     st.tuples(st.just("review"), st.integers(0, 50)),
     st.tuples(st.just("decide"), st.integers(0, 50)),
     st.tuples(st.just("pass"), st.integers(1, 5000)),
-    st.tuples(st.just("snapshot")),
+    st.tuples(st.just("snapshot"), st.sampled_from([0, 30, 61, 120])),
 )
 
 
@@ -272,7 +280,8 @@ class Story:
     def wait(self, minutes):
         self.clock.tick(minutes=minutes)
 
-    def snapshot(self):
+    def snapshot(self, minutes):
+        self.clock.tick(minutes=minutes)
         ledger.take_snapshot(self.account)
 
     def check(self):
@@ -639,6 +648,34 @@ def test_a_commission_that_was_not_posted_is_named(monkeypatch):
     monkeypatch.setattr("affiliations.rewards.commissions._post", lambda *args: None)
     convert(make_partner())
     with pytest.raises(AssertionError, match=r"commission \d+: of 1000, but posted is nothing"):
+        assert_ledger_balanced()
+
+
+@pytest.mark.parametrize(
+    ("minor", "state", "message"),
+    [
+        (1000, "draft", ""),
+        (999, "draft", "of 999, but its entries sum to 1000"),
+        (1000, "failed", "has failed, and keeps 1 entries"),
+    ],
+)
+def test_a_payout_is_the_sum_of_its_entries(minor, state, message):
+    make_rule()
+    convert(make_partner())
+    entry = Entry.objects.get()
+    now = timezone.now()
+    payout = Payout.objects.create(
+        batch=PayoutBatch.objects.create(currency="EUR", until=now),
+        account=entry.account,
+        minor=minor,
+        state=state,
+        settled_on=now if state == "failed" else None,
+    )
+    PayoutEntry.objects.create(payout=payout, entry=entry, claimed=entry.pk)
+    if not message:
+        assert_ledger_balanced()
+        return
+    with pytest.raises(AssertionError, match=message):
         assert_ledger_balanced()
 
 
