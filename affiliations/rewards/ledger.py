@@ -96,12 +96,15 @@ def post(
     Sends `entry_posted`.
 
     Raises InvalidMoney where the currency is not the account's or the sum is zero, ValueError for
-    another kind or key, and InvalidTransition where the key has posted something else.
+    another kind or key or an account of the site's own, and InvalidTransition where the key has
+    posted something else: another sum, another kind, or to another account.
     """
     if kind not in FREE:
         raise ValueError(f"kind: must be one of {', '.join(map(str, FREE))}, not {kind!r:.40}")
     if not KEY.fullmatch(key):
         raise ValueError("key: must be 1 to 80 visible characters of ASCII")
+    if account.is_site:
+        raise ValueError(f"account: {account} is the site's own, the other side of all others")
     if money.currency != account.currency:
         raise InvalidMoney(f"money: the account is in {account.currency}, not {money.currency}")
     if not money.minor:
@@ -114,7 +117,7 @@ def post(
         kind=kind,
         minor=money.minor,
         # So that no caller's key is ever one of the ledger's own.
-        key=f"{kind}:{key}",
+        key=f"posted:{key}",
         memo=memo[:MAX_MEMO],
         available_on=max(available_on or now, now),
         created_on=now,
@@ -127,7 +130,8 @@ def post(
         there = Entry.objects.using(using).filter(key=entry.key).first()
         if there is None:
             raise
-        if (there.account_id, there.minor) != (account.pk, money.minor):
+        same = (there.account_id, there.kind, there.minor) == (account.pk, kind, money.minor)
+        if not same:
             raise InvalidTransition(f"key: {key!r} has posted something else") from None
         return there
     return entry
@@ -139,14 +143,26 @@ def balance(account: Account, *, as_of: datetime | None = None) -> Balance:
     One query sums the entries since the last snapshot before that moment, or else all of them.
     """
     moment = as_of or timezone.now()
-    using = router.db_for_write(Entry)
-    entries = Entry.objects.using(using).filter(created_on__lte=moment)
     if account.is_site:
-        row = entries.filter(contra=account).aggregate(**halves("total", "minor"))
+        entries = Entry.objects.using(router.db_for_write(Entry)).filter(contra=account)
+        row = entries.filter(created_on__lte=moment).aggregate(**halves("total", "minor"))
         return Balance(-joined(row, "total"), -joined(row, "total"), account.currency)
-    entries = entries.filter(account=account)
-    before = Snapshot.objects.using(using).filter(account=account, taken_on__lte=moment)
-    snapshot = before.order_by("-taken_on").first()
+    snapshots = Snapshot.objects.using(router.db_for_write(Snapshot)).filter(account=account)
+    before = snapshots.filter(taken_on__lte=moment).order_by("-taken_on").first()
+    return summed(account, moment, before)
+
+
+def summed(
+    account: Account, moment: datetime, snapshot: Snapshot | None, last: int | None = None
+) -> Balance:
+    """Return what a holder's entries come to at a moment, from where a snapshot has left off.
+
+    Of the entries up to number `last`, if there is one.
+    """
+    entries = Entry.objects.using(router.db_for_write(Entry))
+    entries = entries.filter(account=account, created_on__lte=moment)
+    if last is not None:
+        entries = entries.filter(pk__lte=last)
     if snapshot is None:
         now = available_at(moment)
         row = entries.aggregate(**halves("total", "minor"), **halves("now", "minor", filter=now))
@@ -168,15 +184,16 @@ def balance(account: Account, *, as_of: datetime | None = None) -> Balance:
 
 
 def _changed(entries: EntryQuerySet, snapshot: Snapshot, moment: datetime) -> EntryQuerySet:
-    """Keep the entries that a snapshot knows nothing of, or knows as held."""
+    """Keep the entries that a snapshot knows nothing of, and what was held or let go since."""
+    then = snapshot.taken_on
     decided = Review.objects.using(entries.db).filter(
+        models.Q(opened_on__gt=then, opened_on__lte=moment)
+        | models.Q(resolved_on__gt=then, resolved_on__lte=moment),
         entry__account=snapshot.account_id,
-        resolved_on__gt=snapshot.taken_on,
-        resolved_on__lte=moment,
     )
     # As numbers, of which there are few: beside a subquery no index would be used for the others.
     roots = list(decided.values_list("entry", flat=True).distinct())
-    changed = models.Q(pk__gt=snapshot.last_entry) | models.Q(available_on__gt=snapshot.taken_on)
+    changed = models.Q(pk__gt=snapshot.last_entry) | models.Q(available_on__gt=then)
     if roots:
         changed |= models.Q(pk__in=roots) | models.Q(reverses__in=roots)
     return entries.filter(changed)
@@ -185,20 +202,28 @@ def _changed(entries: EntryQuerySet, snapshot: Snapshot, moment: datetime) -> En
 def take_snapshot(account: Account) -> Snapshot | None:
     """Note what an account came to an hour ago; None where that was noted before.
 
-    Whoever posts to the account at this moment is waited for. Why an hour: an entry that is under
-    way may have a lower number than one that is seen already; within an hour it is there.
+    What it holds is told by the entries' numbers: all up to one before the first that is younger,
+    as numbers and moments need not be in the same order. Two things keep an entry with a lower
+    number from being seen only later. Whoever posts to the account at this moment is waited for;
+    and whoever has a number, but has not got as far as the account, has it since less than an hour.
     """
     using = router.db_for_write(Snapshot)
     with transaction.atomic(using=using):
-        # Entries refer to it, so that nobody is in the middle of posting one once it is locked.
+        # Whoever inserts an entry has a lock on it; see also protection.py.
         Account.objects.using(using).select_for_update().get(pk=account.pk)
         taken_on = timezone.now() - LATE
-        entries = Entry.objects.using(using).filter(account=account, created_on__lte=taken_on)
-        last = entries.aggregate(last=models.Max("pk"))["last"]
         snapshots = Snapshot.objects.using(using).filter(account=account)
-        if last is None or snapshots.filter(last_entry__gte=last).exists():
+        before = snapshots.order_by("-last_entry").first()
+        entries = Entry.objects.using(using).filter(account=account)
+        if before is not None and before.taken_on >= taken_on:
             return None
-        found = balance(account, as_of=taken_on)
+        new = entries.filter(pk__gt=before.last_entry) if before else entries
+        younger = new.filter(created_on__gt=taken_on).order_by("pk").values_list("pk", flat=True)
+        old = new.filter(pk__lt=first) if (first := younger.first()) else new
+        last = old.aggregate(last=models.Max("pk"))["last"]
+        if last is None:
+            return None
+        found = summed(account, taken_on, before, last)
         return snapshots.create(
             account=account,
             taken_on=taken_on,

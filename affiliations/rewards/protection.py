@@ -1,13 +1,17 @@
 """Let the database itself refuse that a line of the ledger is changed or deleted.
 
-Whoever gets past Python, by `update()` or in a shell of the database, gets no further.
+Whoever gets past Python, by `update()` or in a shell of the database, gets no further; but for
+REPLACE on SQLite, which deletes without running a trigger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+
+from django.db import transaction
 
 __all__ = ["install", "is_installed", "lifted", "remove"]
 
@@ -29,6 +33,25 @@ INSTALL = {
         CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table}
         FOR EACH ROW EXECUTE FUNCTION affiliations_rewards_refuse()
         """,
+        """
+        CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT
+        WHEN (current_setting('affiliations_rewards.emptied', true) IS DISTINCT FROM '1')
+        EXECUTE FUNCTION affiliations_rewards_refuse()
+        """,
+        # Who posts has a lock on the account, for snapshots to wait for: as on MariaDB, where a
+        # foreign key sees to it at once. PostgreSQL's are looked at when all is committed.
+        """
+        CREATE OR REPLACE FUNCTION affiliations_rewards_hold() RETURNS trigger
+        LANGUAGE plpgsql AS $hold$
+        BEGIN
+            PERFORM 1 FROM affiliations_rewards_account WHERE id = NEW.account_id FOR KEY SHARE;
+            RETURN NEW;
+        END $hold$
+        """,
+        """
+        CREATE TRIGGER affiliations_rewards_entry_hold BEFORE INSERT ON affiliations_rewards_entry
+        FOR EACH ROW EXECUTE FUNCTION affiliations_rewards_hold()
+        """,
     ),
     "sqlite": (
         """
@@ -40,8 +63,6 @@ INSTALL = {
         BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END
         """,
     ),
-    # In a session that says so, deletion is let pass: to make triggers anew takes MariaDB longer
-    # than all the rest of a test's tidying up.
     "mysql": (
         """
         CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} FOR EACH ROW
@@ -56,7 +77,13 @@ INSTALL = {
     ),
 }
 REMOVE = {
-    "postgresql": ("DROP TRIGGER IF EXISTS {table}_append_only ON {table}",),
+    "postgresql": (
+        "DROP TRIGGER IF EXISTS {table}_append_only ON {table}",
+        "DROP TRIGGER IF EXISTS {table}_no_truncate ON {table}",
+        "DROP TRIGGER IF EXISTS affiliations_rewards_entry_hold ON affiliations_rewards_entry",
+        "DROP FUNCTION IF EXISTS affiliations_rewards_refuse()",
+        "DROP FUNCTION IF EXISTS affiliations_rewards_hold()",
+    ),
     "sqlite": (
         "DROP TRIGGER IF EXISTS {table}_no_update",
         "DROP TRIGGER IF EXISTS {table}_no_delete",
@@ -66,19 +93,27 @@ REMOVE = {
         "DROP TRIGGER IF EXISTS {table}_no_delete",
     ),
 }
-#: Counts the triggers that there are.
+#: Names the triggers that there are.
 FIND = {
     "postgresql": """
-        SELECT COUNT(*) FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
-        WHERE relname IN (%s, %s) AND tgname LIKE '%%append_only' AND tgenabled <> 'D'
+        SELECT tgname FROM pg_trigger
+        WHERE tgrelid IN (to_regclass(%s), to_regclass(%s)) AND tgenabled IN ('O', 'A')
         """,
-    "sqlite": """
-        SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN (%s, %s)
-        """,
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN (%s, %s)",
     "mysql": """
-        SELECT COUNT(*) FROM information_schema.triggers
+        SELECT trigger_name FROM information_schema.triggers
         WHERE trigger_schema = DATABASE() AND event_object_table IN (%s, %s)
         """,
+}
+#: In a session that says so, all rows may be deleted: to make triggers anew takes MariaDB longer
+#: than all the rest of a test's tidying up.
+LIFT = {
+    "postgresql": "SELECT set_config('affiliations_rewards.emptied', '1', false)",
+    "mysql": "SET @affiliations_rewards_emptied = 1",
+}
+RESTORE = {
+    "postgresql": "SELECT set_config('affiliations_rewards.emptied', '', false)",
+    "mysql": "SET @affiliations_rewards_emptied = NULL",
 }
 
 
@@ -96,36 +131,46 @@ def is_installed(connection: Any) -> bool:
     """Tell whether changes are refused; also true where we know of no way to have that."""
     if connection.vendor not in FIND:
         return True
-    made = [each for each in INSTALL[connection.vendor] if "CREATE TRIGGER" in each]
+    made = " ".join(_each(INSTALL[connection.vendor]))
     with connection.cursor() as cursor:
         cursor.execute(FIND[connection.vendor], TABLES)
-        return bool(cursor.fetchone()[0] == len(made) * len(TABLES))
+        found = {name for (name,) in cursor.fetchall()}
+    return found >= set(re.findall(r"CREATE TRIGGER (\w+)", made))
 
 
 @contextmanager
 def lifted(connection: Any) -> Iterator[None]:
-    """Let all rows be deleted within; PostgreSQL empties tables without being asked."""
-    if connection.vendor == "mysql":
-        with connection.cursor() as cursor:
-            cursor.execute("SET @affiliations_rewards_emptied = 1")
+    """Let all rows be deleted within."""
+    if connection.vendor in LIFT:
+        _execute(connection, [LIFT[connection.vendor]])
         try:
             yield
         finally:
-            with connection.cursor() as cursor:
-                cursor.execute("SET @affiliations_rewards_emptied = NULL")
-    elif connection.vendor == "sqlite" and is_installed(connection):
-        remove(connection)
-        try:
+            _execute(connection, [RESTORE[connection.vendor]])
+    elif is_installed(connection):
+        # All or nothing: whoever is interrupted leaves the ledger protected.
+        with transaction.atomic(using=connection.alias):
+            remove(connection)
             yield
-        finally:
             install(connection)
     else:
         yield
 
 
 def _run(connection: Any, statements: Mapping[str, tuple[str, ...]]) -> None:
+    _execute(connection, _each(statements.get(connection.vendor, ())))
+
+
+def _each(statements: Iterable[str]) -> Iterator[str]:
+    """Return the statements, those on a table for each of them."""
+    for statement in statements:
+        tables = TABLES if "{table}" in statement else ("",)
+        for table in tables:
+            # Names of ours alone stand in it.
+            yield statement.replace("{table}", table)
+
+
+def _execute(connection: Any, statements: Iterable[str]) -> None:
     with connection.cursor() as cursor:
-        for table in TABLES:
-            for statement in statements.get(connection.vendor, ()):
-                # Names of ours alone stand in it.
-                cursor.execute(statement.replace("{table}", table))
+        for statement in statements:
+            cursor.execute(statement)

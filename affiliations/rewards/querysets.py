@@ -26,23 +26,28 @@ class RuleQuerySet(models.QuerySet["CommissionRule"]):
 def available_at(moment: datetime) -> models.Q:
     """Return the condition that an entry could be paid out at a moment.
 
-    It is held by its date, and by each review that is open. What reverses an entry is held by the
-    entry's own reviews, as long as the entry is.
+    It is held by its date, and by each review that was open then. What reverses an entry is held by
+    the entry's own reviews, as long as the entry is.
     """
+    return _held_by_none(models.Q(opened_on__lte=moment), moment)
+
+
+def _held_by_none(reviews: models.Q, moment: datetime) -> models.Q:
     Review = apps.get_model("affiliations_rewards", "Review")
-    open_then = Review.objects.filter(
+    holding = Review.objects.filter(
         models.Q(resolved_on=None) | models.Q(resolved_on__gt=moment),
+        reviews,
         entry=Coalesce(models.OuterRef("reverses"), models.OuterRef("pk")),
     )
-    return models.Q(~models.Exists(open_then), available_on__lte=moment)
+    return models.Q(~models.Exists(holding), available_on__lte=moment)
 
 
 class EntryQuerySet(models.QuerySet["Entry"]):
     """Entries."""
 
     def available(self, moment: datetime) -> Self:
-        """Keep those that could be paid out at a moment, held neither by date nor by a review."""
-        return self.filter(available_at(moment))
+        """Keep those that could be paid out at a moment, and are not reviewed since either."""
+        return self.filter(_held_by_none(models.Q(), moment))
 
     def unpaid(self) -> Self:
         """Keep those that no payout has taken, but for one that has failed.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -96,7 +96,11 @@ class Terms:
 
 def plain(rate: Decimal | int) -> str | int:
     """Return a rate as what `json.dumps` accepts: a percentage as text, a sum as a number."""
-    return rate if isinstance(rate, int) else format(rate.normalize(), "f")
+    if isinstance(rate, int):
+        return rate
+    # Not by normalize(), which rounds to the precision of the caller's context.
+    text = format(rate, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _rate(stored: str | int) -> Decimal | int:
@@ -161,7 +165,7 @@ def earn(claims: Sequence[Claim], when: datetime) -> list[Earned]:
     """Return what each partner with a part in one conversion at `when` earns.
 
     A percentage is taken of the amount, and a flat sum is earned whatever the amount, by each as
-    much of it as their part is. Partners whom the same rule pays by the same rate are paid as one,
+    much of it as their part is. Partners whom the same rule pays are paid as one, up to its cap,
     and share: that several had a part makes a conversion neither dearer nor cheaper. Nothing is
     earned from an amount below zero. The amounts are in the rules' currencies, where they have one.
 
@@ -177,25 +181,19 @@ def earn(claims: Sequence[Claim], when: datetime) -> list[Earned]:
     found = [_rate_of(claim, when) for claim in claims]
     minors = [0] * len(claims)
     steps = [list(codes) for _, codes in found]
-    together: dict[Any, list[int]] = {}
+    together: dict[Any, dict[int, Fraction]] = {}
     for position, (claim, (rate, _)) in enumerate(zip(claims, found, strict=True)):
-        if rate is not None:
-            together.setdefault((claim.rule, rate), []).append(position)
-    for (_, rate), positions in together.items():
-        cap = claims[positions[0]].terms.cap
-        if isinstance(rate, int):
-            weights = [Fraction(claims[each].weight) for each in positions]
-            total = round(rate * sum(weights))
-        else:
-            weights = [Fraction(max(claims[each].base, 0)) for each in positions]
-            total = round(sum(weights) * Fraction(rate) / 100)
+        if rate is not None and (exact := _exact(claim, rate)):
+            together.setdefault(claim.rule, {})[position] = exact
+    for parts in together.values():
+        total = round(sum(parts.values()))
+        cap = claims[min(parts)].terms.cap
         if cap is not None and total > cap:
             total = cap
-            for each in positions:
-                steps[each].append("cap")
-        if total:
-            for each, minor in zip(positions, apportion(total, weights), strict=True):
-                minors[each] = minor
+            for position in parts:
+                steps[position].append("cap")
+        for position, minor in zip(parts, apportion(total, [*parts.values()]), strict=True):
+            minors[position] = minor
     for position, claim in enumerate(claims):
         limit = claim.terms.period_cap
         if limit is not None and minors[position] > (left := max(limit - claim.history.earned, 0)):
@@ -207,13 +205,20 @@ def earn(claims: Sequence[Claim], when: datetime) -> list[Earned]:
     ]
 
 
+def _exact(claim: Claim, rate: Decimal | int) -> Fraction:
+    """Return what a claim earns by a rate, with whatever fraction of a minor unit that comes to."""
+    if isinstance(rate, int):
+        return rate * Fraction(claim.weight)
+    return max(claim.base, 0) * Fraction(rate) / 100
+
+
 def _rate_of(claim: Claim, when: datetime) -> tuple[Decimal | int | None, list[str]]:
     """Return the rate that a claim is paid by, None where it is paid nothing, and why."""
     terms, history = claim.terms, claim.history
     if terms.times is not None and history.times >= terms.times:
         return None, ["times"]
-    ends = history.first and terms.months and months_after(history.first, terms.months)
-    if ends and when >= ends:
+    first, months = history.first, terms.months
+    if first is not None and months is not None and when >= months_after(first, months):
         return None, ["months"]
     reached = [tier for tier in terms.tiers if tier.start <= history.volume]
     if not reached:
@@ -252,9 +257,13 @@ def span(period: str, when: datetime) -> tuple[datetime, datetime] | None:
 def months_after(when: datetime, months: int) -> datetime:
     """Return the same day that many months later, or the last one of that month.
 
+    What would be past the end of all years is the end of them.
+
     >>> months_after(datetime(2027, 11, 30, tzinfo=UTC), 3).date().isoformat()
     '2028-02-29'
     """
     whole = when.month - 1 + months
     year, month = when.year + whole // 12, whole % 12 + 1
+    if year > MAXYEAR:
+        return datetime.max.replace(tzinfo=when.tzinfo)
     return when.replace(year=year, month=month, day=min(when.day, monthrange(year, month)[1]))

@@ -1,0 +1,152 @@
+"""Row M3 of the promises: in whatever order it happens, a partner has the same in the end."""
+
+from collections import Counter
+from datetime import timedelta
+from decimal import Decimal
+from itertools import permutations
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+from affiliations.money import Money, apportion
+from affiliations.rewards import commissions, ledger, terms
+from affiliations.rewards.models import CommissionRule, Entry
+from affiliations.rewards.testing import assert_ledger_balanced
+from affiliations.services import reverse_conversion
+from affiliations.testing import freeze
+from tests.core.factories import make_partner
+from tests.rewards.factories import account_of, convert, make_rule, numbers
+
+pytestmark = pytest.mark.django_db
+
+AMOUNT, THIRD = 10_001, 3_333
+RATES = Decimal("7.77"), Decimal("31.3")
+STEPS = ("create", "refund", "refund again", "refund the rest", "edit", "pay")
+
+
+@pytest.fixture(autouse=True)
+def site(settings, shared):
+    settings.AFFILIATE_HOLD = timedelta(0)
+
+
+def is_legal(order):
+    create, first, second, rest, _, _ = map(order.index, STEPS)
+    return create < first < rest and create < second < rest
+
+
+class Deal:
+    """A conversion that two partners share, and what became of it."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.partners = [make_partner(), make_partner()]
+        self.rule = make_rule(RATES[0])
+        self.conversion = None
+        self.standing = 0
+        self.earned = [0, 0]
+        self.paid: Counter = Counter()
+
+    def take(self, step):
+        self.clock.tick(seconds=1)
+        if step == "create":
+            self.conversion = convert(*self.partners, minor=AMOUNT)
+            self.standing = AMOUNT
+            # By the rate of this moment, whatever is agreed on later.
+            self.earned = apportion(
+                round(AMOUNT * CommissionRule.objects.last().percent / 100), [1, 1]
+            )
+        elif step == "edit":
+            self.rule.valid_until = self.clock.now
+            self.rule.save()
+            make_rule(RATES[1], replaces=self.rule, lineage=self.rule.lineage)
+        elif step == "pay":
+            for partner in self.partners:
+                self.pay(partner)
+        else:
+            part = None if step == "refund the rest" else Money(THIRD, "EUR")
+            assert reverse_conversion(self.conversion, part)
+            self.standing -= THIRD if part else self.standing
+
+    def pay(self, partner):
+        account = account_of(partner)
+        due = ledger.balance(account).available
+        if due > 0:
+            Entry.objects.create(
+                account=account,
+                contra=ledger.site_account("payout", "EUR"),
+                kind="payout",
+                minor=-due,
+                key=f"payout:{next(numbers)}",
+                available_on=timezone.now(),
+            )
+            self.paid[partner] += due
+
+    def check(self):
+        """Compare what the partners have, and what they are owed, with what they have earned."""
+        for partner, earned in zip(self.partners, self.earned, strict=True):
+            left = 0
+            if self.conversion is not None:
+                left = earned - terms.reversed_part(earned, AMOUNT, self.standing)
+            balance = ledger.balance(account_of(partner))
+            assert balance.total + self.paid[partner] == left
+            assert balance.available == balance.total
+        assert_ledger_balanced()
+
+
+def go_through(orders):
+    """Return how often money had been paid out that was then owed back."""
+    owed = 0
+    for order in orders:
+        with transaction.atomic(), freeze() as clock:
+            deal = Deal(clock)
+            for step in order:
+                deal.take(step)
+                deal.check()
+            # All of it was refunded: whatever was paid is owed, to the last cent.
+            for partner in deal.partners:
+                balance = ledger.balance(account_of(partner))
+                assert balance.total == -deal.paid[partner]
+                owed += balance.total < 0
+            commissions_, reversals = (
+                sum(Entry.objects.filter(kind=kind).values_list("minor", flat=True))
+                for kind in ("commission", "reversal")
+            )
+            assert commissions_ == sum(deal.earned) > 0
+            assert reversals == -commissions_
+            transaction.set_rollback(True)
+    return owed
+
+
+def test_in_any_order_a_full_refund_takes_back_exactly_what_was_earned():
+    orders = list(permutations(STEPS))
+    legal = [order for order in orders if is_legal(order)]
+    assert (len(orders), len(legal)) == (720, 60)
+    assert go_through(legal) > 20
+
+
+def by_the_rate_of_now(minor, conversion):
+    """As where a refund is worth what the conversion would earn today."""
+    rule = CommissionRule.objects.at(timezone.now()).get()
+    earned = round(minor * rule.percent / RATES[0])
+    return terms.reversed_part(earned, conversion.amount_minor, conversion.standing.minor)
+
+
+def by_a_part_of_what_is_left(minor, conversion):
+    """As where each refund is rounded by itself."""
+    parts = [each.amount_minor for each in conversion.reversals.all()]
+    return sum(minor * part // conversion.amount_minor for part in parts)
+
+
+@pytest.mark.parametrize("broken", [by_the_rate_of_now, by_a_part_of_what_is_left])
+def test_teeth_other_ways_to_take_it_back(monkeypatch, broken):
+    monkeypatch.setattr(commissions, "_gone", broken)
+    orders = [order for order in permutations(STEPS) if is_legal(order)]
+    caught = 0
+    for order in orders:
+        try:
+            with transaction.atomic():
+                go_through([order])
+        except AssertionError:
+            caught += 1
+    assert caught > len(orders) / 4

@@ -1,0 +1,408 @@
+"""Row M1 of the promises: whatever happens, the ledger is what conversions and terms come to.
+
+A model in plain Python, with arithmetic of its own, lives through what the ledger lives through,
+and after every step says what is owed to whom. A chain of digests tells whether a row that was
+written is still what it was.
+"""
+
+import hashlib
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from fractions import Fraction
+
+import pytest
+from django.db import connection, transaction
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from affiliations.exceptions import InvalidMoney, InvalidTransition
+from affiliations.models import Conversion
+from affiliations.money import Money, apportion
+from affiliations.rewards import ledger, protection, terms
+from affiliations.rewards.models import Account, Commission, CommissionRule, Entry
+from affiliations.rewards.testing import assert_ledger_balanced
+from affiliations.services import record_conversion, reverse_conversion
+from affiliations.testing import freeze
+from tests.core.factories import make_partner, make_visitor
+from tests.rewards.factories import ORDER
+
+START = datetime(2026, 1, 15, 12, tzinfo=UTC)
+NUMBERS = range(3)
+CURRENCIES = ("EUR", "USD")
+LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
+
+amounts = st.one_of(st.integers(0, 2000), st.integers(2**53, 2**56))
+percents = st.sampled_from([Decimal(each) for each in ("0", "3.3333", "10", "12.5", "100")])
+some = st.none() | st.integers(0, 500)
+
+
+@dataclass
+class Sold:
+    """What the model knows of a conversion."""
+
+    row: Conversion
+    amount: int | None
+    when: datetime
+    back: int = 0
+    whole: bool = False
+
+    @property
+    def left(self):
+        """How much of it still counts, as a fraction."""
+        if self.whole:
+            return Fraction(0)
+        return 1 - Fraction(self.back, self.amount) if self.amount else Fraction(1)
+
+
+@dataclass
+class Part:
+    """What the model knows of a partner's part of it."""
+
+    sold: Sold
+    partner: int
+    rule: CommissionRule | None
+    base: int
+    minor: int
+    currency: str
+
+
+def half_even(exact):
+    with localcontext(prec=200):
+        quotient = Decimal(exact.numerator) / Decimal(exact.denominator)
+        return int(quotient.quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
+
+
+class Books(RuleBasedStateMachine):
+    """A site with three partners, and the model of what it owes to them."""
+
+    seen: Counter
+
+    def __init__(self):
+        super().__init__()
+        self.undo = ExitStack()
+        self.undo.enter_context(transaction.atomic())
+        self.clock = self.undo.enter_context(freeze(START))
+        self.partners = [make_partner({ORDER: ""}) for _ in NUMBERS]
+        self.rules: dict[int | None, CommissionRule] = {}
+        self.sold: list[Sold] = []
+        self.parts: list[Part] = []
+        self.posted: dict[str, tuple[str, int, int, str]] = {}
+        self.chain: list[str] = []
+
+    def teardown(self):
+        transaction.set_rollback(True)
+        self.undo.close()
+
+    # The model
+
+    def rule_for(self, partner, currency):
+        """Return the one that pays: the partner's own before everybody's."""
+        for found in (self.rules.get(partner), self.rules.get(None)):
+            if found is None:
+                continue
+            fits = found.flat_minor is not None or found.currency in ("", currency)
+            if fits:
+                return found
+        return None
+
+    def rate(self, partner, found):
+        """Return what a rule pays a partner, as a percentage or a sum, and the rest of its cap."""
+        month = self.clock.now.strftime("%Y-%m")
+        before = [
+            each
+            for each in self.parts
+            if each.rule is not None
+            and each.partner == partner
+            and each.rule.lineage == found.lineage
+            and each.sold.when.strftime("%Y-%m") == month
+            and not each.sold.whole
+        ]
+        rate = found.percent if found.flat_minor is None else found.flat_minor
+        for start, tiers in found.tiers:
+            if len(before) >= start:
+                rate = tiers if found.flat_minor is not None else Decimal(tiers)
+                self.seen["tier"] += 1
+        left = None
+        if found.period_cap_minor is not None:
+            earned = sum(each.minor for each in before if each.currency == found.currency)
+            left = max(found.period_cap_minor - earned, 0)
+        return rate, left
+
+    def expect(self, sold, currency, shares):
+        """Return each partner's part, with what it earns."""
+        bases = apportion(sold.amount or 0, [weight for _, weight in shares])
+        parts, exact, left = [], {}, {}
+        for (partner, weight), base in zip(shares, bases, strict=True):
+            found = self.rule_for(partner, currency)
+            own = (found.currency if found else "") or currency
+            parts.append(Part(sold, partner, found, base, 0, own))
+            if found is not None:
+                rate, left[partner] = self.rate(partner, found)
+                of = Fraction(weight) if isinstance(rate, int) else Fraction(base, 100)
+                exact[partner] = Fraction(rate) * of
+        for found in {part.rule for part in parts if part.rule}:
+            its = [part for part in parts if part.rule == found]
+            total = half_even(sum(exact[part.partner] for part in its))
+            if found.cap_minor is not None and total > found.cap_minor:
+                total = found.cap_minor
+                self.seen["cap"] += 1
+            shared = [0] * len(its)
+            if total:
+                shared = apportion(total, [exact[part.partner] for part in its])
+            for part, minor in zip(its, shared, strict=True):
+                limit = left[part.partner]
+                part.minor = minor if limit is None else min(minor, limit)
+                self.seen["period cap"] += part.minor < minor
+        return parts
+
+    # The steps
+
+    @initialize(percent=percents)
+    def begin(self, percent):
+        self.publish(None, percent, None, "", [], None, None)
+
+    def pick(self, rows, number):
+        return rows[number % len(rows)]
+
+    @rule(
+        whose=st.sampled_from([None, *NUMBERS]),
+        percent=percents,
+        flat=st.none() | st.integers(0, 700),
+        currency=st.sampled_from(CURRENCIES),
+        tiers=st.lists(percents, max_size=2),
+        cap=some,
+        period_cap=some,
+    )
+    def publish(self, whose, percent, flat, currency, tiers, cap, period_cap):
+        """Publish a rule, or another one in its place."""
+        self.clock.tick(seconds=1)
+        old = self.rules.get(whose)
+        if flat is None and cap is None and period_cap is None:
+            currency = ""
+        fields = {}
+        if old is not None:
+            old.valid_until = self.clock.now
+            old.save()
+            fields = {"replaces": old, "lineage": old.lineage}
+            self.seen["replaced"] += 1
+        rates = [str(each) if flat is None else int(each * 10) for each in tiers]
+        new = CommissionRule.objects.create(
+            name="Rule",
+            partner=None if whose is None else self.partners[whose],
+            percent=percent if flat is None else None,
+            flat_minor=flat,
+            currency=currency,
+            tiers=[[start, rate] for start, rate in enumerate(rates, 1)],
+            cap_minor=cap,
+            period_cap_minor=period_cap,
+            published_on=self.clock.now,
+            **fields,
+        )
+        self.rules[whose] = CommissionRule.objects.get(pk=new.pk)
+
+    @rule(
+        who=st.sets(st.sampled_from(NUMBERS), min_size=1),
+        amount=st.none() | amounts,
+        currency=st.sampled_from(CURRENCIES),
+    )
+    def convert(self, who, amount, currency):
+        self.clock.tick(seconds=1)
+        visitors = {make_visitor(self.partners[number]).pk: number for number in sorted(who)}
+        row = record_conversion(
+            trigger=ORDER,
+            reference=f"A-{len(self.sold)}",
+            money=None if amount is None else Money(amount, currency),
+            known=dict.fromkeys(visitors, "session"),
+        )
+        sold = Sold(row, amount, self.clock.now)
+        shares = [
+            (visitors[visitor], weight)
+            for visitor, weight in row.shares.order_by("pk").values_list("visitor", "weight")
+        ]
+        parts = self.expect(sold, row.currency, shares)
+        self.sold.append(sold)
+        self.parts += parts
+        self.seen["shared"] += len(parts) > 1
+
+    @precondition(lambda self: self.sold)
+    @rule(
+        number=st.integers(0, 100),
+        part=st.sampled_from([None, Fraction(1, 3), Fraction(1, 2), Fraction(1), Fraction(2)]),
+        name=st.sampled_from(["", "R-1", "R-2"]),
+    )
+    def refund(self, number, part, name):
+        """Refund a part of what is left, or all of it; again, or more than there is, is refused."""
+        self.clock.tick(seconds=1)
+        sold = self.pick(self.sold, number)
+        left = (sold.amount or 0) - sold.back
+        minor = None if part is None else int(left * part)
+        money = None if minor is None else Money(minor, sold.row.currency or "EUR")
+        reference = name and f"{name} of {sold.row.pk}"
+        try:
+            if not reverse_conversion(sold.row, money, reference=reference):
+                self.seen["double"] += 1
+                return
+        except (InvalidMoney, InvalidTransition):
+            self.seen["refused"] += 1
+            return
+        assert not sold.whole
+        assert minor is None or 0 < minor <= left
+        sold.back += left if minor is None else minor
+        sold.whole = minor is None or minor == left
+        self.seen["late" if self.clock.now - sold.when > timedelta(days=30) else "refunded"] += 1
+        self.seen["partial"] += not sold.whole
+
+    @rule(days=st.sampled_from([1, 10, 31]))
+    def wait(self, days):
+        self.clock.tick(days=days)
+
+    @rule(
+        number=st.sampled_from(NUMBERS),
+        minor=st.integers(-1000, 1000) | st.integers(2**53, 2**56),
+        currency=st.sampled_from(CURRENCIES),
+        kind=st.sampled_from(["credit", "adjustment"]),
+        key=st.sampled_from("abcdefgh"),
+    )
+    def post(self, number, minor, currency, kind, key):
+        self.clock.tick(seconds=1)
+        account = ledger.account_of(self.partners[number], currency)
+        what = (kind, minor, number, currency)
+        try:
+            ledger.post(account, Money(minor, currency), kind=kind, key=key)
+        except (InvalidMoney, InvalidTransition):
+            assert not minor or self.posted.get(key, what) != what
+            return
+        assert minor
+        assert self.posted.setdefault(key, what) == what
+
+    @rule(hours=st.sampled_from([1, 2]))
+    def take_snapshots(self, hours):
+        self.clock.tick(hours=hours)
+        for account in Account.objects.exclude(partner=None):
+            self.seen["snapshot"] += ledger.take_snapshot(account) is not None
+
+    # What holds
+
+    @invariant()
+    def it_is_balanced(self):
+        assert_ledger_balanced()
+
+    @invariant()
+    def each_commission_is_what_the_model_says(self):
+        rows = Commission.objects.values_list(
+            "conversion", "partner", "rule", "base_minor", "minor", "currency"
+        )
+        assert sorted(rows) == sorted(
+            (
+                part.sold.row.pk,
+                self.partners[part.partner].pk,
+                part.rule and part.rule.pk,
+                part.base,
+                part.minor,
+                part.currency,
+            )
+            for part in self.parts
+        )
+
+    @invariant()
+    def what_is_owed_is_what_is_left_of_all_conversions(self):
+        owed: Counter = Counter()
+        for part in self.parts:
+            gone = half_even(part.minor * (1 - part.sold.left))
+            owed[part.partner, part.currency] += part.minor - gone
+        for _, minor, number, currency in self.posted.values():
+            owed[number, currency] += minor
+        found: Counter = Counter()
+        numbers = {partner.pk: number for number, partner in enumerate(self.partners)}
+        for partner, currency, minor in Entry.objects.values_list(
+            "account__partner", "account__currency", "minor"
+        ):
+            found[numbers[partner], currency] += minor
+        assert {key: sum_ for key, sum_ in found.items() if sum_} == {
+            key: sum_ for key, sum_ in owed.items() if sum_
+        }
+        number, currency = self.pick([*NUMBERS], len(self.chain)), self.pick(CURRENCIES, len(owed))
+        account = ledger.account_of(self.partners[number], currency)
+        assert ledger.balance(account).total == owed[number, currency]
+
+    @invariant()
+    def no_row_was_changed(self):
+        rows = [
+            *Entry.objects.order_by("pk").values_list(),
+            *Commission.objects.order_by("pk").values_list(),
+        ]
+        digests = sorted(hashlib.sha256(repr(row).encode()).hexdigest() for row in rows)
+        missing = Counter(self.chain) - Counter(digests)
+        assert not missing, "a row that was written was changed"
+        self.chain = digests
+
+
+def live(runs, steps, kind=Books, **options):
+    """Let books be kept at random; return how often they came to what is of interest."""
+    kind = type("Books", (kind,), {"seen": Counter()})
+    options |= {"max_examples": runs, "stateful_step_count": steps}
+    checks = list(HealthCheck)
+    chosen = hypothesis_settings(suppress_health_check=checks, deadline=None, **options)
+    run_state_machine_as_test(kind, settings=chosen)
+    return kind.seen
+
+
+@pytest.fixture(autouse=True)
+def site(shared):
+    """Several partners share what a conversion earns."""
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("runs", "steps"), [(40, 30), pytest.param(2000, 50, marks=LONG)])
+def test_the_ledger_is_what_conversions_and_terms_come_to(runs, steps):
+    seen = live(runs, steps)
+    for what in ("shared", "replaced", "tier", "cap", "period cap", "snapshot"):
+        assert seen[what] > 0, f"there was no {what} in any run"
+    for what in ("refunded", "partial", "late", "double", "refused"):
+        assert seen[what] > 0, f"no refund was {what} in any run"
+
+
+def find(kind=Books):
+    live(300, 12, kind, derandomize=True, phases=[Phase.generate], database=None)
+
+
+class Tampered(Books):
+    """Somebody changes an entry, of which no sum tells."""
+
+    @precondition(lambda self: Entry.objects.exists())
+    @rule()
+    def tamper(self):
+        first = Entry.objects.order_by("pk").first()
+        Entry.objects.filter(pk=first.pk).update(available_on=START - timedelta(days=1))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_teeth_an_entry_that_is_changed_without_the_trigger():
+    protection.remove(connection)
+    try:
+        with pytest.raises(AssertionError, match="was changed"):
+            find(Tampered)
+    finally:
+        protection.install(connection)
+    # And with it nobody gets that far.
+    with pytest.raises(Exception, match="append-only"):
+        find(Tampered)
+
+
+@pytest.mark.django_db
+def test_teeth_float_amounts(monkeypatch):
+    monkeypatch.setattr(terms, "round", lambda exact: round(float(exact)), raising=False)
+    with pytest.raises(AssertionError):
+        find()
