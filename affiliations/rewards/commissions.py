@@ -95,7 +95,7 @@ def assess(conversion: Conversion, shares: Sequence[Share], using: str) -> list[
     Only accounts are made where there are none yet, and locked where what is earned depends on what
     was earned before, so that of several conversions at once each knows of the others.
     """
-    parts = _parts(conversion, shares)
+    parts = parts_of(conversion, shares)
     for part in parts:
         _choose(part, conversion, using)
     paid = [part for part in parts if part.rule is not None]
@@ -113,7 +113,8 @@ def assess(conversion: Conversion, shares: Sequence[Share], using: str) -> list[
     return parts
 
 
-def _parts(conversion: Conversion, shares: Sequence[Share]) -> list[Part]:
+def parts_of(conversion: Conversion, shares: Sequence[Share]) -> list[Part]:
+    """Return what each partner has of a conversion, the largest share first."""
     minors = [0] * len(shares)
     if conversion.amount_minor is not None:
         minors = apportion(conversion.amount_minor, [share.weight for share in shares])
@@ -131,7 +132,7 @@ def _choose(part: Part, conversion: Conversion, using: str) -> None:
     """Find the one rule that a part is paid by, or why there is none."""
     rules = sorted(_rules(part.partner, conversion, using), key=lambda rule: rule.rank)
     for rule in reversed(rules):
-        why = LESS_SPECIFIC if part.rule is not None else _misfit(rule, conversion)
+        why = LESS_SPECIFIC if part.rule is not None else misfit(rule, conversion)
         part.considered.append([rule.pk, why])
         if not why:
             part.rule = rule
@@ -172,7 +173,7 @@ def _key(accounts: Any, holder: str) -> models.Subquery:
     return models.Subquery(accounts.filter(holder=holder).values("pk"))
 
 
-def _misfit(rule: CommissionRule, conversion: Conversion) -> str:
+def misfit(rule: CommissionRule, conversion: Conversion) -> str:
     """Return why a rule is not for a conversion, "" where it is."""
     compares = rule.percent is not None or rule.minimum_minor is not None
     if rule.currency and compares and rule.currency != conversion.currency:
@@ -278,7 +279,7 @@ def take_back(conversion: Conversion) -> list[Entry]:
     now = timezone.now()
     reversals = []
     for entry in entries:
-        gone = _gone(entry.minor, conversion)
+        gone = gone_of(entry.minor, conversion)
         more = gone - lost.get(entry.pk, 0)
         if more > 0:
             reversals.append(reversal_of(entry, more, key=f"reversal:{entry.pk}:{gone}", now=now))
@@ -286,11 +287,15 @@ def take_back(conversion: Conversion) -> list[Entry]:
     return reversals
 
 
-def _gone(minor: int, conversion: Conversion) -> int:
-    standing, amount = conversion.standing, conversion.amount_minor
-    if conversion.reversed_on is not None or standing is None or not amount:
+def gone_of(minor: int, conversion: Conversion) -> int:
+    """Return how much of `minor` units that were earned is gone with what was taken back."""
+    if conversion.reversed_on is not None:
         return minor
-    return terms.reversed_part(minor, amount, standing.minor)
+    # Of a conversion without an amount, or with one of zero or less, no part can be taken back.
+    if not conversion.reversed_minor or not conversion.amount_minor:
+        return 0
+    standing = conversion.amount_minor - conversion.reversed_minor
+    return terms.reversed_part(minor, conversion.amount_minor, standing)
 
 
 def reversal_of(entry: Entry, minor: int, *, key: str, now: datetime, memo: str = "") -> Entry:

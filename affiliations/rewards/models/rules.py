@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -19,8 +20,12 @@ from ...money import DECIMAL_PLACES, number
 from .. import terms
 from ..querysets import RuleQuerySet
 
-#: Of a rule's own fields those that say what it pays to whom: nobody changes them once it is used.
+#: Of a rule's own fields those that say what it pays to whom: nobody changes them once it is
+#: published.
 AGREED = (
+    "published_on",
+    "replaces_id",
+    "lineage",
     "partner_id",
     "group_id",
     "trigger",
@@ -38,7 +43,22 @@ AGREED = (
     "valid_from",
     "priority",
 )
+#: Those that hold numbers, none of which may be a float: it would be cut, or not be what it seems.
+NUMBERS = (
+    "percent",
+    "flat_minor",
+    "minimum_minor",
+    "cap_minor",
+    "period_cap_minor",
+    "times",
+    "months",
+    "priority",
+)
 MAX_TIERS = 20
+#: How long before a rule begins or ends to hold that has to be written down. A conversion that is
+#: recorded meanwhile has its time before it reads the rules; whatever it is, it then finds in them
+#: what will ever after be said to have held at that time.
+LEAD = timedelta(seconds=10)
 
 
 class PartnerGroup(models.Model):
@@ -183,7 +203,6 @@ class CommissionRule(models.Model):
     lineage = models.UUIDField(default=uuid.uuid4, editable=False)
 
     objects = RuleQuerySet.as_manager()
-    _loaded: tuple[Any, ...] | None = None
 
     class Meta:
         verbose_name = _("commission rule")
@@ -212,22 +231,50 @@ class CommissionRule(models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; raises ValidationError, or InvalidTransition where the rule is published."""
-        if self._loaded is not None and self._loaded != self._agreed():
-            raise InvalidTransition(f"rule: {self} is published, its terms never change")
+        """Save; raises ValidationError, or InvalidTransition where the rule is published.
+
+        Of one that is published its name can be changed, and its end, as long as both the old and
+        the new one are ahead.
+        """
+        # That what it refers to exists is the database's to say.
+        self.clean_fields(exclude={"partner", "group", "replaces"})
         self.clean()
-        super().save(*args, **kwargs)
-        self._loaded = self._agreed() if self.published_on else None
+        if self._state.adding:
+            super().save(*args, **kwargs)
+            return
+        using = kwargs.get("using") or router.db_for_write(CommissionRule, instance=self)
+        with transaction.atomic(using=using):
+            # As it is stored, since this may have been read when it was a draft.
+            rows = CommissionRule.objects.using(using).select_for_update()
+            stored = rows.filter(pk=self.pk).first()
+            if stored is not None and stored.is_published:
+                self._keep_to(stored)
+            super().save(*args, **kwargs)
 
-    @classmethod
-    def from_db(cls, *args: Any, **kwargs: Any) -> CommissionRule:
-        """Remember what was published; the arguments differ between Djangos."""
-        rule = super().from_db(*args, **kwargs)
-        rule._loaded = rule._agreed() if rule.__dict__.get("published_on") else None
-        return rule
+    def _keep_to(self, stored: CommissionRule) -> None:
+        """Raise InvalidTransition where something differs from what was published."""
+        for name in AGREED:
+            if self.__dict__.get(name, getattr(stored, name)) != getattr(stored, name):
+                raise InvalidTransition(f"{name}: the rule {stored} is published, it never changes")
+        ends = (stored.valid_until, self.valid_until)
+        if ends[0] != ends[1] and not all(map(_is_ahead, ends)):
+            raise InvalidTransition(
+                f"valid_until: the rule {stored} can only end, or not, later on"
+            )
 
-    def _agreed(self) -> tuple[Any, ...]:
-        return tuple(self.__dict__.get(name) for name in AGREED)
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        """Delete a draft; raises InvalidTransition for any other, that conversions may name."""
+        if CommissionRule.objects.filter(pk=self.pk, published_on__isnull=False).exists():
+            raise InvalidTransition(f"rule: {self} is published, let it end instead")
+        return super().delete(*args, **kwargs)
+
+    def clean_fields(self, exclude: Any = None) -> None:
+        """Raise ValidationError, naming the fields, where a value cannot be what it is for."""
+        floats = [name for name in NUMBERS if isinstance(getattr(self, name), float | bool)]
+        if floats:
+            text = _("Must be an exact number.")
+            raise ValidationError({name: [text] for name in floats}, code="invalid")
+        super().clean_fields(exclude=exclude)
 
     def clean(self) -> None:
         """Raise ValidationError, naming the fields, where nobody could be paid by the rule."""
@@ -276,6 +323,16 @@ class CommissionRule(models.Model):
         """Tell whether it pays, and so never changes any more."""
         return self.published_on is not None
 
+    def holds_at(self, moment: datetime) -> bool:
+        """Tell whether it was published, and valid, at a moment; see `RuleQuerySet.at`."""
+        began = self.published_on is not None and self.published_on <= moment
+        started = self.valid_from is None or self.valid_from <= moment
+        return began and started and (self.valid_until is None or self.valid_until > moment)
+
+    def is_for(self, partner_id: int, trigger: str) -> bool:
+        """Tell whether it concerns a partner's part in what happened; not of which groups it is."""
+        return self.partner_id in (None, partner_id) and self.trigger in ("", trigger)
+
     @property
     def rank(self) -> tuple[Any, ...]:
         """How specific it is: of the rules that fit, the one with the highest rank holds."""
@@ -297,6 +354,10 @@ class CommissionRule(models.Model):
             times=self.times,
             months=self.months,
         )
+
+
+def _is_ahead(end: datetime | None) -> bool:
+    return end is None or end >= timezone.now() + LEAD
 
 
 def _whole(value: Any) -> int:
