@@ -59,7 +59,7 @@ def test_tiers_and_caps(anna):
         "- That is its tier from 1 on, by the number, which was 1 before (calendar month).",
         "- It pays 40.00 EUR for a conversion at most.",
         "- It pays 45.00 EUR in a period (calendar month) at most, "
-        + "of which 10.00 EUR were paid before.",
+        "of which 10.00 EUR were paid before.",
     ]
     assert said[-1].endswith("on: 35.00 EUR.")
 
@@ -89,7 +89,7 @@ def test_a_person_whose_time_is_over(anna):
         assert lines(convert(anna, user=buyer))[1:] == [
             f"- By “{once.name}” (rule {once.pk}), the most specific of those that held: 0.00 EUR.",
             "- Nothing more is paid for this person: "
-            + "it is their conversion 2, and the rule pays for 1.",
+            "it is their conversion 2, and the rule pays for 1.",
         ]
         CommissionRule.objects.update(valid_until=clock.now)
         make_rule(10, months=1)
@@ -97,7 +97,7 @@ def test_a_person_whose_time_is_over(anna):
         clock.tick(days=31)
         assert lines(convert(anna, user=buyer))[2:] == [
             "- Nothing more is paid for this person: they first converted on "
-            + "2026-03-10 at 12:00 UTC, and the rule pays until 2026-04-10 at 12:00 UTC.",
+            "2026-03-10 at 12:00 UTC, and the rule pays until 2026-04-10 at 12:00 UTC.",
         ]
 
 

@@ -21,6 +21,56 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="Destination",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "holder",
+                    affiliations.fields.ExactCharField(
+                        help_text="As the accounts name them.",
+                        max_length=100,
+                        unique=True,
+                        verbose_name="holder",
+                    ),
+                ),
+                (
+                    "method",
+                    models.CharField(
+                        choices=[("paypal", "PayPal"), ("wise", "Wise")],
+                        max_length=10,
+                        verbose_name="method",
+                    ),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        help_text="As their bank has it.", max_length=200, verbose_name="name"
+                    ),
+                ),
+                (
+                    "email",
+                    models.EmailField(
+                        max_length=254,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[A-Za-z0-9]", "Must begin with a letter or a digit."
+                            )
+                        ],
+                        verbose_name="recipient’s e-mail address",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "destination of payouts",
+                "verbose_name_plural": "destinations of payouts",
+            },
+        ),
+        migrations.CreateModel(
             name="PayoutBatch",
             fields=[
                 (
@@ -514,6 +564,38 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.CreateModel(
+            name="PartnerNetwork",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("digest", models.CharField(max_length=64, verbose_name="digest")),
+                (
+                    "seen_on",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, verbose_name="last seen on"
+                    ),
+                ),
+                (
+                    "partner",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="networks",
+                        to="affiliations.partner",
+                        verbose_name="partner",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "partner network",
+                "verbose_name_plural": "partner networks",
+            },
+        ),
+        migrations.CreateModel(
             name="Payout",
             fields=[
                 (
@@ -564,6 +646,37 @@ class Migration(migrations.Migration):
                     models.DateTimeField(blank=True, null=True, verbose_name="settled on"),
                 ),
                 (
+                    "method",
+                    models.CharField(
+                        blank=True,
+                        choices=[("paypal", "PayPal"), ("wise", "Wise")],
+                        default="",
+                        editable=False,
+                        max_length=10,
+                        verbose_name="method",
+                    ),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        editable=False,
+                        max_length=200,
+                        verbose_name="recipient’s name",
+                    ),
+                ),
+                (
+                    "email",
+                    models.EmailField(
+                        blank=True,
+                        default="",
+                        editable=False,
+                        max_length=254,
+                        verbose_name="recipient’s e-mail address",
+                    ),
+                ),
+                (
                     "provider_reference",
                     affiliations.fields.ExactCharField(
                         blank=True, default="", max_length=200, verbose_name="provider’s reference"
@@ -587,6 +700,7 @@ class Migration(migrations.Migration):
                 (
                     "batch",
                     models.ForeignKey(
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="payouts",
                         to="affiliations_rewards.payoutbatch",
@@ -642,7 +756,10 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("reason", models.CharField(max_length=50, verbose_name="reason")),
+                (
+                    "reason",
+                    affiliations.fields.ExactCharField(max_length=50, verbose_name="reason"),
+                ),
                 (
                     "detail",
                     models.CharField(blank=True, default="", max_length=200, verbose_name="detail"),
@@ -862,6 +979,12 @@ class Migration(migrations.Migration):
                 name="affiliations_rule_currency",
             ),
         ),
+        migrations.AddConstraint(
+            model_name="partnernetwork",
+            constraint=models.UniqueConstraint(
+                fields=("partner", "digest"), name="affiliations_network_once"
+            ),
+        ),
         migrations.AddIndex(
             model_name="payout",
             index=models.Index(fields=["state", "created_on"], name="affiliations_payout_state"),
@@ -869,6 +992,12 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="payout",
             index=models.Index(fields=["created_on"], name="affiliations_payout_when"),
+        ),
+        migrations.AddConstraint(
+            model_name="payout",
+            constraint=models.UniqueConstraint(
+                fields=("batch", "account"), name="affiliations_payout_once"
+            ),
         ),
         migrations.AddConstraint(
             model_name="payout",

@@ -1,7 +1,7 @@
 """The rewards' tables."""
 
 from .ledger import Account, Commission, Entry, Snapshot
-from .payouts import Destination, Payout, PayoutBatch, PayoutEntry
+from .payouts import Destination, Method, Payout, PayoutBatch, PayoutEntry
 from .reviews import PartnerNetwork, Review
 from .rules import CommissionRule, PartnerGroup
 
@@ -11,6 +11,7 @@ __all__ = [
     "CommissionRule",
     "Destination",
     "Entry",
+    "Method",
     "PartnerGroup",
     "PartnerNetwork",
     "Payout",

@@ -10,8 +10,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from affiliations.money import Money, apportion
-from affiliations.rewards import commissions, ledger, terms
+from affiliations.rewards import commissions, ledger, rules, terms
 from affiliations.rewards.models import CommissionRule, Entry
+from affiliations.rewards.models.rules import LEAD
 from affiliations.rewards.testing import assert_ledger_balanced
 from affiliations.services import reverse_conversion
 from affiliations.testing import freeze
@@ -57,9 +58,11 @@ class Deal:
                 round(AMOUNT * CommissionRule.objects.last().percent / 100), [1, 1]
             )
         elif step == "edit":
-            self.rule.valid_until = self.clock.now
-            self.rule.save()
-            make_rule(RATES[1], replaces=self.rule, lineage=self.rule.lineage)
+            other = rules.draft_replacement(self.rule)
+            other.percent = RATES[1]
+            other.save()
+            rules.publish(other)
+            self.clock.now += LEAD
         elif step == "pay":
             for partner in self.partners:
                 self.pay(partner)
@@ -140,7 +143,7 @@ def by_a_part_of_what_is_left(minor, conversion):
 
 @pytest.mark.parametrize("broken", [by_the_rate_of_now, by_a_part_of_what_is_left])
 def test_teeth_other_ways_to_take_it_back(monkeypatch, broken):
-    monkeypatch.setattr(commissions, "_gone", broken)
+    monkeypatch.setattr(commissions, "gone_of", broken)
     orders = [order for order in permutations(STEPS) if is_legal(order)]
     caught = 0
     for order in orders:

@@ -30,8 +30,9 @@ from hypothesis.stateful import (
 from affiliations.exceptions import InvalidMoney, InvalidTransition
 from affiliations.models import Conversion
 from affiliations.money import Money, apportion
-from affiliations.rewards import ledger, protection, terms
+from affiliations.rewards import ledger, protection, rules, terms
 from affiliations.rewards.models import Account, Commission, CommissionRule, Entry
+from affiliations.rewards.models.rules import LEAD
 from affiliations.rewards.testing import assert_ledger_balanced
 from affiliations.services import record_conversion, reverse_conversion
 from affiliations.testing import freeze
@@ -187,29 +188,29 @@ class Books(RuleBasedStateMachine):
     )
     def publish(self, whose, percent, flat, currency, tiers, cap, period_cap):
         """Publish a rule, or another one in its place."""
-        self.clock.tick(seconds=1)
         old = self.rules.get(whose)
         if flat is None and cap is None and period_cap is None:
             currency = ""
-        fields = {}
+        new = CommissionRule()
         if old is not None:
-            old.valid_until = self.clock.now
-            old.save()
-            fields = {"replaces": old, "lineage": old.lineage}
+            new = rules.draft_replacement(old)
             self.seen["replaced"] += 1
         rates = [str(each) if flat is None else int(each * 10) for each in tiers]
-        new = CommissionRule.objects.create(
-            name="Rule",
-            partner=None if whose is None else self.partners[whose],
-            percent=percent if flat is None else None,
-            flat_minor=flat,
-            currency=currency,
-            tiers=[[start, rate] for start, rate in enumerate(rates, 1)],
-            cap_minor=cap,
-            period_cap_minor=period_cap,
-            published_on=self.clock.now,
-            **fields,
-        )
+        agreed = {
+            "name": "Rule",
+            "partner": None if whose is None else self.partners[whose],
+            "percent": percent if flat is None else None,
+            "flat_minor": flat,
+            "currency": currency,
+            "tiers": [[start, rate] for start, rate in enumerate(rates, 1)],
+            "cap_minor": cap,
+            "period_cap_minor": period_cap,
+        }
+        for name, value in agreed.items():
+            setattr(new, name, value)
+        new.save()
+        rules.publish(new)
+        self.clock.now += LEAD
         self.rules[whose] = CommissionRule.objects.get(pk=new.pk)
 
     @rule(
