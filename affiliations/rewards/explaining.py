@@ -118,7 +118,7 @@ def _arithmetic(commission: Commission) -> Iterator[str]:
                 str(Money(each, agreed.currency)) for each in (reached, history.volume)
             )
         unit = "amount" if agreed.by_amount else "number"
-        yield f"That is its tier from {start} on, by the {unit}, which was {volume} before ({period})."
+        yield f"That is its tier from {start} on: the {unit} before was {volume} ({period})."
     if "cap" in steps and agreed.cap is not None:
         yield f"It pays {Money(agreed.cap, agreed.currency)} for a conversion at most."
     if "period_cap" in steps and agreed.period_cap is not None:

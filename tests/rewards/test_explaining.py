@@ -56,10 +56,12 @@ def test_tiers_and_caps(anna):
         said = lines(convert(anna))
     assert said[2:-1] == [
         "- It pays 50 % of the amount.",
-        "- That is its tier from 1 on, by the number, which was 1 before (calendar month).",
+        "- That is its tier from 1 on: the number before was 1 (calendar month).",
         "- It pays 40.00 EUR for a conversion at most.",
-        "- It pays 45.00 EUR in a period (calendar month) at most, "
-        "of which 10.00 EUR were paid before.",
+        (
+            "- It pays 45.00 EUR in a period (calendar month) at most, "
+            "of which 10.00 EUR were paid before."
+        ),
     ]
     assert said[-1].endswith("on: 35.00 EUR.")
 
@@ -77,7 +79,7 @@ def test_a_tier_by_amount_and_a_flat_sum(anna):
         said = lines(convert(anna))
     assert said[2:4] == [
         "- It pays 2.00 EUR for each conversion, by the share in it.",
-        "- That is its tier from 50.00 EUR on, by the amount, which was 100.00 EUR before (all time).",
+        "- That is its tier from 50.00 EUR on: the amount before was 100.00 EUR (all time).",
     ]
 
 
@@ -88,16 +90,20 @@ def test_a_person_whose_time_is_over(anna):
         convert(anna, user=buyer)
         assert lines(convert(anna, user=buyer))[1:] == [
             f"- By “{once.name}” (rule {once.pk}), the most specific of those that held: 0.00 EUR.",
-            "- Nothing more is paid for this person: "
-            "it is their conversion 2, and the rule pays for 1.",
+            (
+                "- Nothing more is paid for this person: "
+                "it is their conversion 2, and the rule pays for 1."
+            ),
         ]
         CommissionRule.objects.update(valid_until=clock.now)
         make_rule(10, months=1)
         convert(anna, user=buyer)
         clock.tick(days=31)
         assert lines(convert(anna, user=buyer))[2:] == [
-            "- Nothing more is paid for this person: they first converted on "
-            "2026-03-10 at 12:00 UTC, and the rule pays until 2026-04-10 at 12:00 UTC.",
+            (
+                "- Nothing more is paid for this person: they first converted on "
+                "2026-03-10 at 12:00 UTC, and the rule pays until 2026-04-10 at 12:00 UTC."
+            ),
         ]
 
 
