@@ -3,6 +3,7 @@
 Errors E001 to E009 are those of the settings, see conf.py. The rest:
 
 - E010: an item of AFFILIATE_FLAGS does not resolve, or to nothing that can be asked
+- W011: the database lets the ledger be changed
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig
-from django.core.checks import CheckMessage
+from django.core.checks import CheckMessage, Tags, Warning
 from django.core.checks import register as register_check
+from django.db import DatabaseError, connections
 
 from ..checks import against_rules, resolves
+from . import protection
 from .conf import paths, settings
 
-__all__ = ["check_settings", "register"]
+__all__ = ["check_protection", "check_settings", "register"]
 
 
 def register() -> None:
-    """Register the check."""
+    """Register the checks."""
     register_check(check_settings, "affiliations")
+    register_check(check_protection, Tags.database)
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -33,6 +37,30 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         for position, flag in enumerate(settings.FLAGS):
             where = f"AFFILIATE_FLAGS[{position}]"
             found += resolves(flag, where, "affiliations_rewards.E010", _is_flag)
+    return found
+
+
+def check_protection(
+    app_configs: Sequence[AppConfig] | None,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> list[CheckMessage]:
+    """See that the database refuses to change the ledger: a copy of one may lack its triggers."""
+    found: list[CheckMessage] = []
+    for alias in databases or ():
+        connection = connections[alias]
+        try:
+            tables = connection.introspection.table_names()
+            if protection.TABLES[0] not in tables or protection.is_installed(connection):
+                continue
+        except DatabaseError:
+            continue
+        message = f"In the database {alias!r} lines of the ledger can be changed and deleted."
+        hint = (
+            "Its triggers are missing. `manage.py migrate affiliations_rewards 0001`, and then "
+            "`manage.py migrate affiliations_rewards`, make them anew and touch nothing else."
+        )
+        found.append(Warning(message, hint=hint, id="affiliations_rewards.W011"))
     return found
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import connections, models, router
+from django.db import models, router
 from django.db.models.functions import Coalesce, NullIf
 from django.utils import timezone
 
@@ -102,7 +102,7 @@ def assess(conversion: Conversion, shares: Sequence[Share], using: str) -> list[
     _find_accounts(paid, conversion)
     looking_back = [part for part in paid if part.rule.terms.looks_back]
     if looking_back:
-        lock([part.account_id for part in looking_back], using)
+        ledger.lock([part.account_id for part in looking_back], using)
     for part in looking_back:
         part.history = _history(part, conversion, using)
     claims = [
@@ -191,14 +191,6 @@ def _find_accounts(parts: Sequence[Part], conversion: Conversion) -> None:
             part.contra_id = part.rule.contra_id or ledger.site_account(kind, currency).pk
 
 
-def lock(account_ids: Sequence[int], using: str) -> None:
-    """Let nobody else count on what is in these accounts, until the transaction is over."""
-    # In the same order everywhere. Who only posts is not in the way, where that is possible.
-    no_key = connections[using].features.has_select_for_no_key_update
-    accounts = Account.objects.using(using).filter(pk__in=account_ids).order_by("pk")
-    list(accounts.select_for_update(no_key=no_key))
-
-
 def _history(part: Part, conversion: Conversion, using: str) -> History:
     """Return what the rule has paid the partner before, as far as its terms ask for it."""
     agreed: Terms = part.rule.terms
@@ -271,7 +263,7 @@ def take_back(conversion: Conversion) -> list[Entry]:
     entries = list(earned)
     if not entries:
         return []
-    lock([entry.account_id for entry in entries], using)
+    ledger.lock([entry.account_id for entry in entries], using)
     rows = Entry.objects.using(using).filter(reverses__in=entries).values("reverses")
     lost = {
         row["reverses"]: -joined(row, "lost") for row in rows.annotate(**halves("lost", "minor"))

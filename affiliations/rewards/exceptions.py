@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from ..exceptions import AffiliationsError
 
-__all__ = ["InvalidResultFile"]
+__all__ = ["InsufficientBalance", "InvalidResultFile"]
+
+
+class InsufficientBalance(AffiliationsError, ValueError):
+    """More was to be spent than is available."""
+
+    code = "insufficient_balance"
 
 
 class InvalidResultFile(AffiliationsError, ValueError):

@@ -7,26 +7,33 @@ has been; snapshots keep the sum short.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db import IntegrityError, models, router, transaction
+from django.db import IntegrityError, connections, models, router, transaction
 from django.utils import timezone
 
 from ..exceptions import InvalidMoney, InvalidTransition
 from ..models import Partner
 from ..money import Money
+from ..savepoints import retried
 from ..sums import halves, joined
+from .exceptions import InsufficientBalance
 from .models import Account, Entry, Review, Snapshot
 from .models.ledger import MAX_MEMO
+from .models.ledger import SITE as SITES
 from .querysets import EntryQuerySet, available_at
 from .signals import entry_posted
 
-__all__ = ["Balance", "account_of", "balance", "post", "site_account", "take_snapshot"]
+__all__ = ["Balance", "account_of", "balance", "post", "site_account", "spend", "take_snapshot"]
 
 #: What anybody may post; the rest follows from conversions and payouts.
 FREE = (Entry.Kind.CREDIT, Entry.Kind.ADJUSTMENT)
 KEY = re.compile(r"[!-~]{1,80}")
+HOLDER = re.compile(r"[a-z][a-z0-9_.-]*:[!-~]{1,60}")
+#: What the names begin with that nobody else gives.
+OURS = ("partner:", SITES)
 #: By then an entry is committed, or has failed, whatever is done around it.
 LATE = timedelta(hours=1)
 
@@ -60,23 +67,40 @@ def holder_of(partner_id: int) -> str:
 def account_of(holder: str | Partner, currency: str) -> Account:
     """Return the account of a partner, or of whom another app calls `holder`; made if need be.
 
-    `currency` is an ISO 4217 code in capitals; raises InvalidMoney for any other.
+    `holder` names whose it is and which one, as "member:7" does. `currency` is an ISO 4217 code in
+    capitals; raises InvalidMoney for any other, and ValueError for a holder that is no such name,
+    or one of ours.
     """
-    Money(0, currency)
-    partner = holder if isinstance(holder, Partner) else None
-    name = holder if isinstance(holder, str) else holder_of(holder.pk)
-    using = router.db_for_write(Account)
-    # Looked for first: nearly always it is there, and to try to insert it would lock it.
-    accounts = Account.objects.using(using)
-    account, _made = accounts.get_or_create(
-        holder=name, currency=currency, defaults={"partner": partner}
-    )
-    return account
+    if isinstance(holder, Partner):
+        return _account(holder_of(holder.pk), currency, holder)
+    if not HOLDER.fullmatch(holder) or holder.startswith(OURS):
+        raise ValueError(
+            f"holder: must be a Partner, or a name such as member:7, not {holder!r:.80}"
+        )
+    return _account(holder, currency)
 
 
 def site_account(kind: str, currency: str) -> Account:
     """Return the site's own account that is the other side of entries of a kind."""
-    return account_of(SITE[Entry.Kind(kind)], currency)
+    return _account(SITE[Entry.Kind(kind)], currency)
+
+
+def _account(holder: str, currency: str, partner: Partner | None = None) -> Account:
+    Money(0, currency)
+    accounts = Account.objects.using(router.db_for_write(Account))
+    # Looked for first: nearly always it is there, and to try to insert it would lock it.
+    account, _made = accounts.get_or_create(
+        holder=holder, currency=currency, defaults={"partner": partner}
+    )
+    return account
+
+
+def lock(account_ids: Iterable[int], using: str) -> None:
+    """Let nobody else count on what is in these accounts, until the transaction is over."""
+    # In the same order everywhere. Who only posts is not in the way, where that is possible.
+    no_key = connections[using].features.has_select_for_no_key_update
+    accounts = Account.objects.using(using).filter(pk__in=account_ids).order_by("pk")
+    list(accounts.select_for_update(no_key=no_key))
 
 
 def post(
@@ -116,8 +140,7 @@ def post(
         contra=site_account(kind, account.currency),
         kind=kind,
         minor=money.minor,
-        # So that no caller's key is ever one of the ledger's own.
-        key=f"posted:{key}",
+        key=_posted(key),
         memo=memo[:MAX_MEMO],
         available_on=max(available_on or now, now),
         created_on=now,
@@ -135,6 +158,35 @@ def post(
             raise InvalidTransition(f"key: {key!r} has posted something else") from None
         return there
     return entry
+
+
+def spend(account: Account, money: Money, *, key: str, memo: str = "") -> Entry:
+    """Take what a holder spends off an account, once for each `key`, if that much is available.
+
+    For credits that pay for something. The same again returns the entry that is there. Everything
+    is written in the caller's transaction. Sends `entry_posted`. Raises InsufficientBalance, and
+    what `post` raises; then nothing has changed.
+    """
+    if money.minor <= 0:
+        raise InvalidMoney("money: must be above zero")
+    using = router.db_for_write(Entry)
+
+    def once() -> Entry:
+        lock([account.pk], using)
+        there = Entry.objects.using(using).filter(key=_posted(key)).exists()
+        if not there and money.currency == account.currency:
+            available = balance(account).available
+            if available < money.minor:
+                left = Money(max(available, 0), account.currency)
+                raise InsufficientBalance(f"money: only {left} are available, not {money}")
+        return post(account, -money, kind=Entry.Kind.CREDIT, key=key, memo=memo)
+
+    return retried(once, using)
+
+
+def _posted(key: str) -> str:
+    # So that no caller's key is ever one of the ledger's own.
+    return f"posted:{key}"
 
 
 def balance(account: Account, *, as_of: datetime | None = None) -> Balance:

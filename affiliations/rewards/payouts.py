@@ -153,7 +153,8 @@ def _draft(
     using: str,
 ) -> PayoutBatch | None:
     """Draft the payouts of a slice, in the transaction around; return their batch."""
-    _lock(site, using)
+    # One run at a time.
+    ledger.lock([site.pk], using)
     if faults.POINT:
         faults.reach("payouts-locked")
     sums = _sums(part, until, using)
@@ -207,12 +208,6 @@ def _draft(
     for entry in entries:
         entry_posted.announce(Entry, using=using, entry=entry)
     return batch
-
-
-def _lock(site: Account, using: str) -> None:
-    # One run at a time; who posts something meanwhile is not in the way, where that is possible.
-    no_key = connections[using].features.has_select_for_no_key_update
-    Account.objects.using(using).select_for_update(no_key=no_key).get(pk=site.pk)
 
 
 def _key(payout: Payout) -> str:

@@ -12,7 +12,7 @@ from ..exceptions import InvalidTransition
 from ..models import Conversion
 from ..savepoints import retried
 from ..sums import halves, joined
-from . import commissions
+from . import commissions, ledger
 from .models import Entry, Review
 from .models.ledger import MAX_MEMO
 from .signals import entry_posted
@@ -50,7 +50,7 @@ def reject(review: Review, *, by: Any) -> Entry | None:
 def _reject(review: Review, by: Any, using: str) -> tuple[Entry | None, datetime]:
     entry = Entry.objects.using(using).get(pk=review.entry_id)
     # As for a refund, and before the reviews as there: each has to see what the other has taken.
-    commissions.lock([entry.account_id], using)
+    ledger.lock([entry.account_id], using)
     now = timezone.now()
     _resolve(review, Outcome.REJECTED, by, now, using)
     _close([entry.pk], now, using)

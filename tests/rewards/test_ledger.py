@@ -19,6 +19,7 @@ from affiliations.models import Partner
 from affiliations.money import Money
 from affiliations.rewards import ledger, querysets
 from affiliations.rewards.commissions import reversal_of
+from affiliations.rewards.exceptions import InsufficientBalance
 from affiliations.rewards.management.commands import take_snapshots
 from affiliations.rewards.models import (
     Account,
@@ -78,6 +79,62 @@ def test_a_credit_is_posted_and_available_at_once(account):
     assert ledger.balance(account) == (500, 500, "EUR")
     assert ledger.balance(stored.contra) == (-500, -500, "EUR")
     assert_ledger_balanced()
+
+
+# What is spent
+
+
+def spend(account, minor, **options):
+    options = {"key": f"s{next(numbers)}", **options}
+    return ledger.spend(account, Money(minor, account.currency), **options)
+
+
+def test_what_is_available_can_be_spent_and_not_a_cent_more(account):
+    with freeze() as clock:
+        post(account, 500)
+        post(account, 300, available_on=clock.now + timedelta(days=1))
+        for _ in range(2):
+            assert spend(account, 400, key="order-1").minor == -400
+        assert ledger.balance(account) == (400, 100, "EUR")
+        with pytest.raises(InsufficientBalance, match=r"^money: only 1\.00 EUR are available"):
+            spend(account, 101)
+        assert spend(account, 100).kind == "credit"
+        with pytest.raises(InsufficientBalance, match=r"only 0\.00 EUR"):
+            spend(account, 1)
+        clock.tick(days=1)
+        assert spend(account, 300)
+        assert ledger.balance(account) == (0, 0, "EUR")
+        assert_ledger_balanced()
+
+
+@pytest.mark.parametrize("money", [Money(0, "EUR"), Money(-5, "EUR"), Money(5, "USD")])
+def test_what_cannot_be_spent(account, money):
+    post(account, 500)
+    with pytest.raises(InvalidMoney, match=r"^money: "):
+        ledger.spend(account, money, key="k")
+    assert Entry.objects.count() == 1
+
+
+def test_another_sum_by_the_same_key_is_not_spent(account):
+    post(account, 500)
+    spend(account, 100, key="k")
+    with pytest.raises(InvalidTransition, match=r"^key: "):
+        spend(account, 200, key="k")
+    assert ledger.balance(account).total == 400
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        *("", "member", "member:", ":7", "Member:7", "member:7 ", "member:\n", "a\0:7"),
+        "member:" + "7" * 61,
+        *("partner:5", "site:credits", "site:mine", "Site:credits"),
+    ],
+)
+def test_a_holder_has_a_name_of_its_own(holder):
+    with pytest.raises(ValueError, match=r"^holder: "):
+        ledger.account_of(holder, "EUR")
+    assert not Account.objects.exists()
 
 
 def test_an_adjustment_may_be_held_and_may_be_below_zero(account):

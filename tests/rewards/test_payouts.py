@@ -43,6 +43,11 @@ def owe(minor, holder="member:1", currency="EUR", **options):
     return ledger.post(account, Money(minor, currency), kind=kind, key=key, **options)
 
 
+def of_the_site():
+    total, available, _ = ledger.balance(ledger.site_account("payout", "EUR"))
+    return total, available
+
+
 def balance(holder="member:1", currency="EUR"):
     total, available, _ = ledger.balance(ledger.account_of(holder, currency))
     return total, available
@@ -71,7 +76,7 @@ def test_what_is_available_is_drafted_once_and_is_owed_no_more():
     assert (posted.key, posted.minor) == (f"payout:{payout.pk}", -5500)
     assert (posted.contra.holder, posted.available_on) == ("site:payouts", posted.created_on)
     assert balance() == (0, 0)
-    assert balance("site:payouts") == (5500, 5500)
+    assert of_the_site() == (5500, 5500)
     assert payouts.totals(batch, "EUR") == (1, Money(5500, "EUR"))
     assert make_payouts(currency="EUR") is None
     assert Payout.objects.count() == PayoutBatch.objects.count() == 1
@@ -434,7 +439,7 @@ def test_what_failed_is_owed_and_can_be_paid_again():
     assert told == [(payout.pk, "failed")]
     assert Payout.objects.get().reason == ("no such account " * 100)[:300]
     assert balance() == (6000, 6000)
-    assert balance("site:payouts") == (0, 0)
+    assert of_the_site() == (0, 0)
     assert claims(payout) == {None}
     back = Entry.objects.get(kind="reversal")
     assert (back.reverses.key, back.minor) == (f"payout:{payout.pk}", 6000)

@@ -11,6 +11,7 @@ from affiliations.exceptions import InvalidTransition
 from affiliations.models import Conversion
 from affiliations.money import Money
 from affiliations.rewards import ledger, protection
+from affiliations.rewards.checks import check_protection
 from affiliations.rewards.models import Commission, Entry
 from tests.core.factories import make_partner
 from tests.rewards.factories import account_of, convert, make_rule
@@ -195,3 +196,20 @@ def test_whoever_is_interrupted_leaves_it_protected(partner):
     for sql in CHANGES:
         with refused(), connection.cursor() as cursor:
             cursor.execute(sql)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_lacks_the_triggers_is_told():
+    assert check_protection(None, databases=["default"]) == []
+    assert check_protection(None) == []
+    protection.remove(connection)
+    try:
+        [message] = check_protection(None, databases=["default"])
+        assert message.id == "affiliations_rewards.W011"
+        # What the hint says.
+        call_command("migrate", "affiliations_rewards", "0001", verbosity=0)
+        call_command("migrate", "affiliations_rewards", verbosity=0)
+        assert check_protection(None, databases=["default"]) == []
+    finally:
+        if not protection.is_installed(connection):
+            protection.install(connection)

@@ -312,5 +312,5 @@ def test_what_is_rejected_and_refunded_at_once_is_taken_back_once(flagged, partn
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="has one writer at a time by itself")
 @pytest.mark.django_db(transaction=True)
 def test_teeth_a_rejection_without_the_lock(flagged, partner, monkeypatch):
-    monkeypatch.setattr(commissions, "lock", lambda account_ids, using: None)
+    monkeypatch.setattr(ledger, "lock", lambda account_ids, using: None)
     assert rejected_and_refunded(monkeypatch)[0] == -1000

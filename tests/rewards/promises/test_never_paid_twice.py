@@ -6,7 +6,8 @@ Row M4 of the promises. What was paid says the book of a provider, which knows n
 import os
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Barrier, BrokenBarrierError
 
 import pytest
 from django.db import IntegrityError, connection, models
@@ -170,11 +171,24 @@ def test_of_runs_at_once_none_takes_what_another_has(slices):
     assert faults_of_the_ledger() == []
 
 
+@pytest.fixture
+def unlocked(slices, monkeypatch):
+    """Nobody waits for anybody's lock, and two at a time come to claim the same."""
+    claim, pair = payouts._claim, Barrier(2)
+
+    def together(*arguments):
+        with suppress(BrokenBarrierError):
+            pair.wait(2)
+        claim(*arguments)
+
+    monkeypatch.setattr(payouts, "_claim", together)
+    monkeypatch.setattr(ledger, "lock", lambda *arguments: None)
+
+
 @serial
-def test_whoever_forgets_the_lock_takes_nothing_twice(slices, monkeypatch):
+def test_whoever_forgets_the_lock_takes_nothing_twice(unlocked):
     owe(0)
-    monkeypatch.setattr(payouts, "_lock", lambda *arguments: None)
-    assert drafted_at_once(8)
+    drafted_at_once(8)
     payouts.make_payouts(currency="EUR")
     assert Payout.objects.count() == HOLDERS
     assert faults_of_the_ledger() == []
@@ -196,9 +210,8 @@ def without_the_constraint():
 
 
 @serial
-def test_teeth_neither_the_lock_nor_the_constraint(slices, monkeypatch):
+def test_teeth_neither_the_lock_nor_the_constraint(unlocked):
     owe(0)
-    monkeypatch.setattr(payouts, "_lock", lambda *arguments: None)
     with without_the_constraint():
         drafted_at_once(8)
         assert Payout.objects.count() > HOLDERS

@@ -1,0 +1,81 @@
+"""Row M5 of the promises: nobody spends more than there is, however many try at once."""
+
+import os
+import random
+from collections import Counter
+from itertools import count
+from threading import Lock
+
+import pytest
+from django.db import connection
+
+from affiliations.money import Money
+from affiliations.rewards import ledger
+from affiliations.rewards.exceptions import InsufficientBalance
+from affiliations.rewards.testing import assert_ledger_balanced
+from tests.core.promises.test_races import at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+EACH = int(os.environ.get("AFFILIATIONS_SPENDS", "1000"))
+LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
+CREDIT = 50
+
+
+def spend_at_once(accounts, threads, spends):
+    """Let threads spend at random from accounts that have CREDIT each; return what was accepted."""
+    numbers, lock = count(1), Lock()
+    for account in accounts:
+        ledger.post(account, Money(CREDIT, "EUR"), kind="credit", key=f"welcome-{account.pk}")
+
+    def work():
+        with lock:
+            draw = random.Random(next(numbers))
+        spent: Counter = Counter()
+        for _ in range(spends):
+            account, minor = draw.choice(accounts), draw.randint(1, 3)
+            key = f"order-{draw.getrandbits(64)}"
+            try:
+                ledger.spend(account, Money(minor, "EUR"), key=key)
+            except InsufficientBalance:
+                continue
+            spent[account.pk] += minor
+        return spent
+
+    return sum(at_once(threads, work), Counter())
+
+
+def check(accounts, accepted):
+    for account in accounts:
+        found = ledger.balance(account)
+        assert found.total == found.available == CREDIT - accepted[account.pk]
+        assert found.total >= 0
+    assert_ledger_balanced()
+
+
+@pytest.mark.parametrize(
+    ("number", "threads", "spends"), [(4, 8, 25), pytest.param(100, 64, EACH, marks=LONG)]
+)
+def test_what_is_accepted_is_what_there_was(number, threads, spends):
+    accounts = [ledger.account_of(f"member:{each}", "EUR") for each in range(number)]
+    accepted = spend_at_once(accounts, threads, spends)
+    check(accounts, accepted)
+    # So much was asked for that nobody has as much as a single cent left.
+    for account in accounts:
+        left = ledger.balance(account).available
+        if left:
+            ledger.spend(account, Money(left, "EUR"), key=f"rest-{account.pk}")
+        with pytest.raises(InsufficientBalance):
+            ledger.spend(account, Money(1, "EUR"), key=f"more-{account.pk}")
+    assert sum(accepted.values()) > number * CREDIT * 0.9
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="has one writer at a time by itself")
+def test_teeth_without_the_lock(monkeypatch):
+    monkeypatch.setattr(ledger, "lock", lambda account_ids, using: None)
+    for attempt in range(20):
+        accounts = [ledger.account_of(f"member:{attempt}", "EUR")]
+        spend_at_once(accounts, 8, 25)
+        if ledger.balance(accounts[0]).total < 0:
+            return
+    pytest.fail("twenty times nobody was in anybody's way")
