@@ -211,8 +211,10 @@ def without_the_constraint():
 
 @serial
 def test_teeth_neither_the_lock_nor_the_constraint(unlocked):
-    owe(0)
     with without_the_constraint():
-        drafted_at_once(8)
-        assert Payout.objects.count() > HOLDERS
-        assert any("in two payouts" in each for each in faults_of_the_ledger())
+        for turn in range(10):
+            owe(turn)
+            drafted_at_once(8)
+            if any("in two payouts" in each for each in faults_of_the_ledger()):
+                return
+    pytest.fail("ten times nobody was in anybody's way")
