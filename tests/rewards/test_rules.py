@@ -334,7 +334,7 @@ def publish_amid_conversions(monkeypatch, lead, *, replacing):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("replacing", [False, True])
 def test_a_rule_that_is_published_amid_conversions_holds_from_one_moment_on(monkeypatch, replacing):
-    lead = timedelta(seconds=3)
+    lead = timedelta(seconds=6)
     assert publish_amid_conversions(monkeypatch, lead, replacing=replacing) == []
 
 
