@@ -316,15 +316,16 @@ def send_batch(batch: PayoutBatch, method: str) -> int:
     destination is not among them.
     """
     holder = Account.objects.filter(pk=models.OuterRef(models.OuterRef("account_id")))
-    theirs = Destination.objects.filter(holder=models.Subquery(holder.values("holder")))
+    # There is one at most of each, which Django wants said.
+    theirs = Destination.objects.filter(holder=models.Subquery(holder.values("holder")[:1]))
     theirs = theirs.filter(method=method)
     rows = _rows().filter(models.Exists(theirs), batch=batch, state=Payout.State.APPROVED)
     return rows.update(
         state=Payout.State.SENT,
         sent_on=timezone.now(),
         method=method,
-        name=models.Subquery(theirs.values("name")),
-        email=models.Subquery(theirs.values("email")),
+        name=models.Subquery(theirs.values("name")[:1]),
+        email=models.Subquery(theirs.values("email")[:1]),
     )
 
 
