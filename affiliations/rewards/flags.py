@@ -23,6 +23,7 @@ from ..context import current_request
 from ..models import Share
 from ..models.partners import site_keys
 from .conf import settings
+from .ledger import fitting
 from .models import Commission, Entry, PartnerNetwork, Review
 from .models.reviews import MAX_DETAIL, MAX_REASON
 
@@ -71,7 +72,7 @@ def open_reviews(entries: Sequence[Entry], shares: Sequence[Share], using: str) 
         commission: Any = entry.commission
         commission.visitor = visitors[commission.visitor_id]
         reviews += [
-            Review(entry=entry, reason=reason, detail=_fitting("; ".join(details), MAX_DETAIL))
+            Review(entry=entry, reason=reason, detail=fitting("; ".join(details), MAX_DETAIL))
             for reason, details in _reasons(commission, using).items()
         ]
     return Review.objects.using(using).bulk_create(reviews)
@@ -93,7 +94,7 @@ def _reasons(commission: Commission, using: str) -> dict[str, list[str]]:
             # Not the exception's own words, which may tell whatever it was about.
             reason = FAILED
         if detail:
-            found.setdefault(_fitting(reason, MAX_REASON), []).append(detail)
+            found.setdefault(fitting(reason, MAX_REASON), []).append(detail)
     return found
 
 
@@ -102,11 +103,6 @@ def _name(flag: Any) -> str:
     if isinstance(flag, str):
         return flag.rpartition(".")[2]
     return str(getattr(flag, "__name__", type(flag).__name__))
-
-
-def _fitting(text: str, length: int) -> str:
-    """Return text that any database takes: what a flag says must not lose the commission."""
-    return text.replace("\0", "").encode(errors="replace").decode()[:length]
 
 
 def soon_after_click(commission: Commission) -> str:

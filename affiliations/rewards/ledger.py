@@ -95,6 +95,11 @@ def _account(holder: str, currency: str, partner: Partner | None = None) -> Acco
     return account
 
 
+def fitting(text: str, length: int) -> str:
+    """Return as much of a text as fits, without what no database takes: it only explains."""
+    return text.replace("\0", "").encode(errors="replace").decode()[:length]
+
+
 def lock(account_ids: Iterable[int], using: str) -> None:
     """Let nobody else count on what is in these accounts, until the transaction is over."""
     # In the same order everywhere. Who only posts is not in the way, where that is possible.
@@ -141,7 +146,7 @@ def post(
         kind=kind,
         minor=money.minor,
         key=_posted(key),
-        memo=memo[:MAX_MEMO],
+        memo=fitting(memo, MAX_MEMO),
         available_on=max(available_on or now, now),
         created_on=now,
     )

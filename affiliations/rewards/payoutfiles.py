@@ -239,8 +239,9 @@ def _problems(line: Line) -> Iterator[str]:
     if outcome is None:
         yield _("status: “%(status)s” is none that is known.") % {"status": status[:40]}
     line.outcome = outcome or OPEN
-    if len(line.values.get("provider_reference", "")) > MAX_REFERENCE:
-        yield _("provider_reference: has more than %(most)s characters.") % {"most": MAX_REFERENCE}
+    if not payouts.is_reference(line.values.get("provider_reference", "")):
+        text = _("provider_reference: must be at most %(most)s characters, none a control one.")
+        yield text % {"most": MAX_REFERENCE}
     payout = line.payout
     if payout is None:
         yield _("reference: there is no such payout.")

@@ -358,7 +358,7 @@ def fail(payout: Payout, reason: str) -> Payout:
             *(Payout.State.DRAFT, Payout.State.APPROVED, Payout.State.SENT),
             state=Payout.State.FAILED,
             settled_on=now,
-            reason=reason[:MAX_REASON],
+            reason=ledger.fitting(reason, MAX_REASON),
         )
         PayoutEntry.objects.using(using).filter(payout=payout).update(claimed=None)
         entry = Entry.objects.using(using).get(key=_key(payout))
@@ -384,9 +384,16 @@ def _move(payout: Payout, *origins: str, **changes: Any) -> Payout:
     return payout
 
 
+def is_reference(text: str) -> bool:
+    """Tell whether a provider's reference, or none, can be noted."""
+    return len(text) <= MAX_REFERENCE and text.isprintable()
+
+
 def _referred(reference: str) -> dict[str, str]:
-    if len(reference) > MAX_REFERENCE:
-        raise ValueError(f"provider_reference: has more than {MAX_REFERENCE} characters")
+    if not is_reference(reference):
+        raise ValueError(
+            f"provider_reference: must be at most {MAX_REFERENCE} characters, none a control one"
+        )
     # What was known of it before is kept.
     return {"provider_reference": reference} if reference else {}
 

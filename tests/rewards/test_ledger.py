@@ -81,6 +81,13 @@ def test_a_credit_is_posted_and_available_at_once(account):
     assert_ledger_balanced()
 
 
+@pytest.mark.parametrize("memo", ["a\0b", "a\ud800b", "a" * 10**6])
+def test_a_memo_is_made_to_fit(account, memo):
+    entry = post(account, 500, memo=memo)
+    entry.refresh_from_db()
+    assert entry.memo in ("ab", "a?b", "a" * 500)
+
+
 # What is spent
 
 

@@ -508,3 +508,20 @@ def test_of_many_at_once_one_makes_the_transition(step):
 
     assert at_once(8, work).count(True) == 1
     assert Entry.objects.filter(kind="reversal").count() == (step == "fail")
+
+
+@pytest.mark.parametrize("reference", ["a\0b", "a\ud800b", "a\nb", "a" * 10**6])
+def test_a_reference_that_no_database_takes_is_refused(reference):
+    owe(5000)
+    payout = payouts.approve(make_payouts(currency="EUR").payouts.get())
+    with pytest.raises(ValueError, match=r"^provider_reference: "):
+        payouts.mark_sent(payout, reference)
+    assert Payout.objects.get().state == "approved"
+
+
+@pytest.mark.parametrize("reason", ["a\0b", "a\ud800b", "a" * 10**6])
+def test_why_one_has_failed_is_made_to_fit(reason):
+    owe(5000)
+    payout = payouts.fail(make_payouts(currency="EUR").payouts.get(), reason)
+    assert payout.reason in ("ab", "a?b", "a" * 300)
+    assert Payout.objects.get().reason == payout.reason
