@@ -1,0 +1,1 @@
+"""Accounts, and what came into them and why."""

@@ -1,0 +1,1 @@
+"""Payouts: to make, to send, and to note what became of them."""

@@ -1,0 +1,1 @@
+"""Reviews: what is held until somebody has decided on it."""
