@@ -15,6 +15,7 @@ Errors E001 to E019 are those of the settings, see conf.py. The rest:
 - W041: the site's key that a partner's secret was made with is gone
 - W042: the first attempt at a callback is made in the visitor's request; `check --deploy` asks
 - W043: tables of MariaDB or MySQL cannot hold all that people may write
+- W044: on MariaDB or MySQL, text that has to be compared exactly is not
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from django.utils.module_loading import import_string
 
 from . import firing, tasks
 from .conf import Group, settings
+from .fields import ExactCharField
 from .models import Partner, Subscription
 from .models.partners import site_keys
 from .signals import callbacks_enqueued
@@ -49,6 +51,7 @@ __all__ = [
 ]
 
 AppConfigs = Sequence[AppConfig] | None
+EXACT = "ALTER TABLE … CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 MAX_TRIGGER_NAME = 100
 OURS = "affiliations.middleware.AffiliateMiddleware"
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -235,7 +238,7 @@ def check_database(
                 .order_by("trigger")
             )
             orphans = Partner.objects.using(alias).exclude(secret_fingerprint__in=keys).count()
-            narrow = _narrow_tables(alias)
+            narrow, inexact = _compared(alias)
         except DatabaseError:
             continue  # not migrated yet
         for name in strays:
@@ -253,23 +256,42 @@ def check_database(
             found.append(Warning(message, hint=hint, id="affiliations.W041"))
         if narrow:
             message = f"{', '.join(narrow)}: not all of the text there is utf8mb4."
-            hint = (
-                "What visitors and partners write may contain characters that are refused there. "
-                "ALTER TABLE … CONVERT TO CHARACTER SET utf8mb4 makes room for them."
-            )
+            hint = f"What visitors and partners write may be refused there. {EXACT} makes room."
             found.append(Warning(message, hint=hint, id="affiliations.W043"))
+        if inexact:
+            message = f"{', '.join(inexact)}: ABC and abc would be taken for the same."
+            hint = f"Something has changed how they compare. {EXACT} makes them differ again."
+            found.append(Warning(message, hint=hint, id="affiliations.W044"))
     return found
 
 
-def _narrow_tables(alias: str) -> list[str]:
-    """Return the suite's tables on MariaDB and MySQL that refuse some of what people write."""
+def _compared(alias: str) -> tuple[list[str], list[str]]:
+    """Return the tables of the suite that refuse some of what people write, and columns at fault.
+
+    The latter take text for the same that they have to tell apart: whatever converts all columns of
+    a table to one collation takes theirs from them. On MariaDB and MySQL only.
+    """
     if connections[alias].vendor != "mysql":
-        return []
+        return [], []
     ours = [each for each in apps.get_app_configs() if each.name.split(".")[0] == __package__]
-    tables = {model._meta.db_table for each in ours for model in each.get_models()}
+    columns = {
+        (model._meta.db_table, field.column): isinstance(field, ExactCharField)
+        for each in ours
+        for model in each.get_models(include_auto_created=True)
+        for field in model._meta.local_concrete_fields
+    }
     with connections[alias].cursor() as cursor:
         cursor.execute(
-            "SELECT DISTINCT table_name FROM information_schema.columns"
-            " WHERE table_schema = DATABASE() AND character_set_name <> 'utf8mb4'"
+            "SELECT table_name, column_name, character_set_name, collation_name"
+            " FROM information_schema.columns"
+            " WHERE table_schema = DATABASE() AND character_set_name IS NOT NULL"
         )
-        return sorted(tables & {name for (name,) in cursor.fetchall()})
+        found = [row for row in cursor.fetchall() if row[:2] in columns]
+    narrow = {table for table, _column, characters, _collation in found if characters != "utf8mb4"}
+    inexact = [
+        f"{table}.{column}"
+        for table, column, _characters, collation in found
+        # Of a narrow table all is converted anyway.
+        if table not in narrow and columns[table, column] and not collation.endswith("_bin")
+    ]
+    return sorted(narrow), sorted(inexact)

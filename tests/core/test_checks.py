@@ -1,5 +1,6 @@
 """System checks: every wrong setting in turn is reported by its id, and nothing raises."""
 
+import re
 import sys
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ from affiliations.signals import callbacks_enqueued
 from affiliations.tasks import ImmediateBackend
 from affiliations.triggers import Trigger
 from tests.core.factories import make_partner
+from tests.mariadb import definition, in_three_bytes
 
 POST_SAVE = "django.db.models.signals.post_save"
 CREATED = "affiliations.triggers.object_created"
@@ -305,24 +307,33 @@ def test_secrets_whose_key_is_gone_are_flagged(settings):
         assert len(Partner.objects.get().signing_secrets()) == 1
 
 
-NARROW = "ALTER TABLE {} CONVERT TO CHARACTER SET utf8mb3"
-WIDE = "ALTER TABLE {} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
-
-
 @pytest.mark.skipif(connection.vendor != "mysql", reason="only there")
 @pytest.mark.parametrize("model", [Callback, CallbackAttempt, Visitor, Transaction])
 @pytest.mark.django_db(transaction=True)
 def test_a_table_that_refuses_some_characters_is_flagged(model):
     table = model._meta.db_table
+    before = definition(table)
     assert run_checks(databases=["default"]) == []
-    with connection.cursor() as cursor:
-        cursor.execute(NARROW.format(table))
-        try:
-            [message] = run_checks(databases=["default"])
-        finally:
-            cursor.execute(WIDE.format(table))
+    with in_three_bytes(table):
+        [message] = run_checks(databases=["default"])
     assert message.id == "affiliations.W043"
     assert message.msg.startswith(f"{table}: ")
+    assert definition(table) == before
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="only there")
+@pytest.mark.django_db(transaction=True)
+def test_text_that_is_not_compared_exactly_any_more_is_flagged():
+    table = Transaction._meta.db_table
+    with in_three_bytes(table), connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4")
+        [message] = run_checks(databases=["default"])
+        assert message.id == "affiliations.W044"
+        assert f"{table}.item_id, " in message.msg
+        assert f"{table}.callback_url" not in message.msg
+        advice = re.search("ALTER TABLE (…) CONVERT .*_bin", message.hint)[0]
+        cursor.execute(advice.replace("…", table))
+        assert run_checks(databases=["default"]) == []
 
 
 def for_going_live():

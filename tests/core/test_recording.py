@@ -22,6 +22,7 @@ from tests.core.test_delivery import (
     wait_for,
     worker,
 )
+from tests.mariadb import in_three_bytes
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -67,17 +68,8 @@ def without_these_words():
         with refusing("{}answer LIKE '%\N{GRINNING FACE}%'"):
             yield
         return
-    tables = [each._meta.db_table for each in (Callback, CallbackAttempt)]
-    sql(*(f"ALTER TABLE {each} CONVERT TO CHARACTER SET utf8mb3" for each in tables))
-    try:
+    with in_three_bytes(*(each._meta.db_table for each in (Callback, CallbackAttempt))):
         yield
-    finally:
-        sql(
-            *(
-                f"ALTER TABLE {each} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
-                for each in tables
-            )
-        )
 
 
 # Answers that it never takes
