@@ -4,7 +4,7 @@ import doctest
 import re
 import shlex
 from contextlib import redirect_stderr, redirect_stdout
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
@@ -17,7 +17,8 @@ from django.utils import timezone
 from affiliations.exceptions import InvalidTransition
 from affiliations.models import Conversion
 from affiliations.money import Money
-from affiliations.rewards import flags, ledger, payouts, receivers, signals
+from affiliations.rewards import flags, ledger, payouts, protection, receivers, signals
+from affiliations.rewards.audit import Difference
 from affiliations.rewards.exceptions import InsufficientBalance
 from affiliations.rewards.explaining import explain
 from affiliations.rewards.models import Commission, CommissionRule, Entry, Payout, Review
@@ -336,3 +337,38 @@ def test_each_command_that_is_typed_is_one(page):
 
 def test_what_cron_runs_works(anna):
     assert "snapshots taken" in manage(code("docs/how-to/rewards.md", "cron"))
+
+
+# The page about how it is operated
+
+
+def test_what_to_watch(anna):
+    CommissionRule.objects.create(name="R", percent=10, published_on=timezone.now())
+    with override_settings(AFFILIATE_APPROVAL=True):
+        buy(anna)
+        buy(anna, number="A-2")
+    account = ledger.account_of(anna, "EUR")
+    ledger.post(account, Money.of("60", "EUR"), kind="credit", key="k")
+    payout = payouts.make_payouts(currency="EUR").payouts.get()
+    payouts.mark_sent(payouts.approve(payout))
+    found = run("docs/how-to/operate.md", "watch-rewards")
+    assert (found["reviews"], found["sent"]) == (0, 0)
+    before = timezone.now() - timedelta(days=8)
+    Review.objects.filter(pk=Review.objects.first().pk).update(opened_on=before)
+    Payout.objects.update(sent_on=before)
+    found = run("docs/how-to/operate.md", "watch-rewards")
+    assert (found["reviews"], found["sent"]) == (1, 1)
+
+
+def test_each_kind_of_a_difference_is_explained():
+    in_code = set(re.findall(r'"([a-z]+)"', Difference.__doc__))
+    table = rows(DOCS / "how-to" / "operate.md")
+    shown = [kind for cells in table if len(cells) == 3 for kind in quoted(cells[0])]
+    assert sorted(shown) == sorted(in_code)
+
+
+def test_the_tables_that_are_kept_from_change_are_named():
+    page = text(DOCS / "how-to" / "operate.md")
+    assert "`affiliations_rewards.W011`" in page
+    for table in protection.TABLES:
+        assert f"`{table}`" in page
