@@ -290,6 +290,12 @@ def test_credits_of_others(capsys):
         ledger.spend(names["account"], Money(151, "EUR"), key="order:A-18")
 
 
+def test_the_rule_of_the_readme(clock, anna):
+    run("README.md", "rule")
+    clock.tick(seconds=10)
+    assert earned(buy(anna)) == 499
+
+
 def test_a_receiver_of_a_signal(anna, caplog, django_capture_on_commit_callbacks):
     receiver = run("docs/how-to/rewards.md", "signal")["tell_of_failures"]
     account = ledger.account_of(anna, "EUR")
@@ -303,7 +309,7 @@ def test_a_receiver_of_a_signal(anna, caplog, django_capture_on_commit_callbacks
     assert not caplog.messages
     [say] = waiting
     say()
-    assert caplog.messages == [f"{payout.uid} of 60.00 EUR failed: account closed"]
+    assert caplog.messages == [f"Payout {payout.reference} of 60.00 EUR failed: account closed"]
 
 
 def test_the_test_that_is_shown(client, anna, settings):
