@@ -312,6 +312,35 @@ def test_a_receiver_of_a_signal(anna, caplog, django_capture_on_commit_callbacks
     assert caplog.messages == [f"Payout {payout.reference} of 60.00 EUR failed: account closed"]
 
 
+def test_the_signals_are_sent_with_what_the_reference_says(anna):
+    CommissionRule.objects.create(name="R", percent=10, published_on=timezone.now())
+    seen = {}
+
+    def note(name):
+        def receiver(sender, signal, **arguments):
+            seen[name] = (sender.__name__, set(arguments))
+
+        return receiver
+
+    noted = {name: note(name) for name in signals.__all__}
+    for name, each in noted.items():
+        getattr(signals, name).connect(each)
+    try:
+        buy(anna)
+        posted = dict(seen)
+        ledger.post(ledger.account_of(anna, "EUR"), Money(6000, "EUR"), kind="credit", key="k")
+        payouts.fail(payouts.make_payouts(currency="EUR").payouts.get(), "account closed")
+    finally:
+        for name, each in noted.items():
+            getattr(signals, name).disconnect(each)
+    assert posted.keys() == {"entry_posted"}
+    assert seen == {
+        quoted(cells[0])[0]: (quoted(cells[1])[0], set(quoted(cells[2])))
+        for cells in rows(DOCS / "reference" / "rewards.md")
+        if quoted(cells[0])[:1] and quoted(cells[0])[0] in signals.__all__
+    }
+
+
 def test_the_test_that_is_shown(client, anna, settings):
     settings.AFFILIATE_TRIGGERS = run("docs/how-to/triggers.md", "trigger")["AFFILIATE_TRIGGERS"]
     run("docs/how-to/rewards.md", "tests")["test_an_order_earns_a_tenth"](client, anna)
