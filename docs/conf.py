@@ -14,6 +14,8 @@ settings.configure(
         "django.contrib.messages",
         "django.contrib.sessions",
         "affiliations",
+        "affiliations.links",
+        "affiliations.rewards",
     ],
 )
 django.setup()

@@ -36,8 +36,8 @@ def draft_replacement(rule: CommissionRule) -> CommissionRule:
 def publish(rule: CommissionRule) -> None:
     """Let a draft hold from a few seconds ahead on, and what it replaces end at that moment.
 
-    Where the draft says from when on it is valid, that is when the other one ends. See LEAD for
-    why it is ahead: commit within that time.
+    Where the draft says from when on it is valid, that is when the other one ends. It is ten
+    seconds ahead, so that no conversion is under way then: commit within that time.
 
     Raises InvalidTransition where the rule is published already, where another one was published
     in the place of what it replaces, and where it would end before it begins. Then nothing has

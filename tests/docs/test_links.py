@@ -7,13 +7,11 @@ from types import SimpleNamespace
 import pytest
 from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.core.management import get_commands
 
 from affiliations import exceptions as core
-from affiliations.links import deeplinks, exceptions, relay, routing, services, signals
+from affiliations.links import relay, routing
 from affiliations.links.api import api
 from affiliations.links.conf import LinksSettings
-from affiliations.links.exceptions import NotCompleted
 from affiliations.links.models import Link, Transaction
 from affiliations.models import ApiKey, Callback
 from tests.core.factories import make_user
@@ -21,68 +19,6 @@ from tests.docs.test_docs import DOCS, REFERENCE, code, quoted, rows, run, text
 from tests.links.factories import click, make_transaction
 
 pytestmark = pytest.mark.django_db
-
-PAGE = REFERENCE / "links.md"
-
-
-def sections(level="##"):
-    parts = re.split(rf"^{level} (\w+)$", text(PAGE), flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-def table(section):
-    lines = [line for line in sections()[section].splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines][1:]
-
-
-def test_the_settings_and_their_defaults_are_those_of_the_code():
-    shown = [(quoted(a)[0], eval(quoted(b)[0]), quoted(c)[0]) for a, b, c in table("Settings")]
-    declared = LinksSettings.declared()
-    assert shown == [(each.setting, each.default, each.check_id) for each in declared]
-    for each in declared:
-        assert f"\n`{each.setting}`\n: " in text(PAGE)
-
-
-def test_the_checks_are_those_of_the_code():
-    package = DOCS.parent / "affiliations" / "links"
-    source = text(package / "conf.py") + text(package / "checks.py")
-    in_code = set(re.findall(r'"(affiliations_links\.[EWI]\d{3})"', source))
-    assert sorted(quoted(cells[0])[0] for cells in table("Checks")) == sorted(in_code)
-
-
-def test_every_public_name_is_in_the_reference():
-    words = set(re.findall(r"\w+", text(PAGE)))
-    for module in (services, signals, exceptions, deeplinks):
-        assert not set(module.__all__) - words, module.__name__
-
-
-def test_every_error_is_listed_with_what_it_also_is():
-    shown = {quoted(c[0])[0]: [quoted(c[1])[0], quoted(c[2])[0]] for c in table("Errors")}
-    assert shown == {
-        name: [builtin_of(error), error.code]
-        for name in exceptions.__all__
-        if (error := getattr(exceptions, name)) is not NotCompleted
-    }
-
-
-def builtin_of(error):
-    """Return the name of the builtin that an error also is."""
-    return next(each.__name__ for each in error.__mro__ if each.__module__ == "builtins")
-
-
-def test_every_model_is_in_the_reference_with_its_fields():
-    private = {"open_key", "order_key", "request_key", "alert_due", "id"}
-    shown = sections("###")
-    for model in apps.get_app_config("affiliations_links").get_models():
-        lines = [line for line in shown[model.__name__].splitlines() if line.startswith("| `")]
-        documented = {field for line in lines for field in quoted(line.split("|")[1])}
-        fields = {each.name for each in model._meta.fields}
-        assert documented == fields - private, model.__name__
-
-
-def test_every_command_is_in_the_reference():
-    ours = {name for name, app in get_commands().items() if app == "affiliations.links"}
-    assert set(re.findall(r"^`manage\.py (\w+)", text(PAGE), re.MULTILINE)) == ours
 
 
 def test_the_placeholders_are_those_of_the_code():
