@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
@@ -14,7 +15,7 @@ from .. import dates, firing
 from ..exceptions import InvalidMoney
 from ..money import DECIMAL_PLACES, Money
 
-__all__ = ["MomentField", "minor_of", "trigger_choices"]
+__all__ = ["MomentField", "PickMany", "PickOne", "RowsField", "minor_of", "trigger_choices"]
 
 
 class MomentField(forms.DateTimeField):
@@ -33,6 +34,40 @@ class MomentField(forms.DateTimeField):
         return found
 
 
+class PickOne(AutocompleteSelect):
+    """Django's own, that no longer fails to draw what can be no key, but leaves it out."""
+
+    def optgroups(self, name: str, value: Any, attrs: Any = None) -> Any:
+        """Return the chosen rows."""
+        key = self.choices.queryset.model._meta.pk
+        return super().optgroups(name, [each for each in value if _can_be(key, each)], attrs)
+
+
+class PickMany(PickOne, AutocompleteSelectMultiple):
+    """The same for any number of rows."""
+
+
+class RowsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
+    """Django's own, that says so of what can be no key, where a database would fail at it."""
+
+    def clean(self, value: Any) -> Any:
+        """Return the rows; raises ValidationError."""
+        key = self.queryset.model._meta.pk
+        for each in value if isinstance(value, list | tuple) else ():
+            if not _can_be(key, each):
+                text = self.error_messages["invalid_pk_value"]
+                raise ValidationError(text, code="invalid_pk_value", params={"pk": each[:40]})
+        return super().clean(value)
+
+
+def _can_be(key: Any, value: Any) -> bool:
+    try:
+        key.clean(value, None)
+    except ValidationError:
+        return False
+    return True
+
+
 def minor_of(amount: Decimal | int, currency: str) -> int:
     """Return an amount of major units in minor ones, exactly.
 
@@ -42,7 +77,7 @@ def minor_of(amount: Decimal | int, currency: str) -> int:
         return Money.of(amount, currency).minor
     except InvalidMoney as error:
         places = DECIMAL_PLACES[currency]
-        if abs(amount) >= Decimal(f"{2**63}E-{places}"):
+        if abs(Decimal(amount)) >= Decimal(f"{2**63}E-{places}"):
             raise ValidationError(_("Is too large."), code="invalid") from error
         text = _("%(currency)s has %(places)s decimal places, not more.")
         words = {"currency": currency, "places": places}
