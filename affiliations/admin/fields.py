@@ -52,7 +52,8 @@ class RowsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
 
     def clean(self, value: Any) -> Any:
         """Return the rows; raises ValidationError."""
-        key = self.queryset.model._meta.pk
+        rows: Any = self.queryset
+        key = rows.model._meta.pk
         for each in value if isinstance(value, list | tuple) else ():
             if not _can_be(key, each):
                 text = self.error_messages["invalid_pk_value"]

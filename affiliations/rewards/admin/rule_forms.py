@@ -214,7 +214,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
             "valid_until",
         )
         help_texts = {
-            "name": gettext_lazy("Partners may see it. As “Spring sale, 10 %”."),
+            "name": gettext_lazy("As “Spring sale, 10 %”."),
             "group": gettext_lazy("For its members. Either a partner or a group, or neither."),
             "percent": gettext_lazy(
                 "As 10 or 7.5. Either a percentage or a flat sum has to be there."

@@ -66,7 +66,7 @@ class Stale(Exception):
 class CommissionRuleAdmin(WhatIfMixin, ActingAdmin):
     form = RuleForm
     autocomplete_fields = ("partner", "group")
-    list_display = ("name", "whose", "trigger_", "pays", "badge")
+    list_display = ("name", "badge", "whose", "trigger_", "pays")
     list_filter = (StateFilter, PartnerFilter, TriggerFilter)
     ordering = ("-pk",)
     list_per_page = 50
