@@ -961,5 +961,5 @@ class TestGroups:
 
 def make_many(number):
     model = make_partner().__class__
-    rows = [model(name=f"P{n}", uid=f"many-{n}") for n in range(number)]
+    rows = [model(name=f"P{n}", uid=f"m{n}") for n in range(number)]
     return model.objects.bulk_create(rows)

@@ -33,7 +33,7 @@ from ..replay import Outcome, Replay, drafts, in_all, replay
 from . import wording
 
 #: Conversions that a page looks at; a command looks at as many as there are.
-MOST = 200_000
+MOST = 100_000
 #: Partners that a page shows for each currency, those with the largest differences; all in the CSV.
 MOST_ROWS = 200
 DRAWN = 15
