@@ -138,7 +138,8 @@ class WhatIfMixin(admin.ModelAdmin):  # type: ignore[type-arg]
             return csvexport.response(request, filename, _heading(), _cells(since, tried))
         # Where the answer goes; nobody can have written it anywhere else in the page.
         place = secrets.token_hex(16)
-        shown: Any = self._what_if(request, form, place=place)
+        asked = {"asked_since": wording.moment(since), "asked": tried}
+        shown: Any = self._what_if(request, form, place=place, **asked)
         head, _place, tail = shown.render().content.partition(place.encode())
         chunks = streamed(request, _chunks(request, since, tried, head, tail))
         answer = StreamingHttpResponse(chunks, content_type=shown.headers["Content-Type"])

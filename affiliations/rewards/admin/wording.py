@@ -168,16 +168,22 @@ def in_state(name: str, now: datetime) -> Q:
 
 
 def badge(rule: CommissionRule) -> Any:
-    """Return the state as a coloured word."""
+    """Return the state as a coloured word, and below it when it changes by itself."""
     found = state(rule, timezone.now())
     first, last = begins(rule), rule.valid_until
-    text: Any = {"draft": _("draft"), "ended": _("ended"), "holds": _("holds")}.get(found)
+    look, text = {
+        "draft": ("plain", _("draft")),
+        "ahead": ("pending", _("begins later")),
+        "holds": ("delivered", _("holds")),
+        "ended": ("dead", _("ended")),
+    }[found]
+    when = ""
     if found == "ahead" and first is not None:
-        text = _("begins on %(when)s") % {"when": moment(first)}
+        when = _("on %(when)s") % {"when": moment(first)}
     elif found == "holds" and last is not None:
-        text = _("holds until %(when)s") % {"when": moment(last)}
-    look = {"draft": "plain", "ahead": "pending", "holds": "delivered", "ended": "dead"}[found]
-    return format_html('<span class="aff-badge aff-{}">{}</span>', look, text)
+        when = _("until %(when)s") % {"when": moment(last)}
+    shown = format_html('<span class="aff-badge aff-{}">{}</span>', look, text)
+    return format_html('{}<span class="aff-line">{}</span>', shown, when) if when else shown
 
 
 # What it would pay, by the arithmetic that pays
