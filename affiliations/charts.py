@@ -1,4 +1,4 @@
-"""Draw counts per day as inline SVG: numbers in, markup out.
+"""Draw counts per day, and differences, as inline SVG: numbers in, markup out.
 
 Every colour is a class that the page's stylesheet colours by the theme's own variables, or else
 `currentColor`. There is no inline style or script, so a content security policy lets it through.
@@ -16,7 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
-__all__ = ["Series", "daily", "sparkline", "table"]
+__all__ = ["Difference", "Series", "daily", "differences", "sparkline", "table"]
 
 # In the drawing's own units; the page scales it.
 WIDTH = 720
@@ -28,6 +28,8 @@ MARGIN = 66  # where the numbers of the scale stand
 STEP = 4  # a sparkline's column, and the gap after it
 SPARK_HEIGHT = 24
 LABEL_EVERY = 7  # days
+ROW = 46  # a difference: its words, and its bar below them
+BAR = 12
 
 
 class Series(NamedTuple):
@@ -94,6 +96,54 @@ def table(days: Sequence[date], series: Sequence[Series], *, caption: str) -> Sa
         gettext("Day"),
         format_html_join("", '<th scope="col">{}</th>', ([each.name] for each in series)),
         format_html_join("", '<tr><th scope="row">{}</th>{}</tr>', reversed(rows)),
+    )
+
+
+class Difference(NamedTuple):
+    """How much more, or less, something is than something else, and that in words."""
+
+    name: str
+    value: int
+    text: str
+
+
+def differences(rows: Sequence[Difference], *, title: str) -> SafeString:
+    """Draw a bar to the right of the middle for what is more, to the left for what is less.
+
+    All on one scale. The words above each bar say the same.
+    """
+    highest = max((abs(each.value) for each in rows), default=0)
+    return format_html(
+        '<svg class="aff-daily aff-differences" role="img" focusable="false" viewBox="0 0 {0} {1}" '
+        'aria-label="{2}"><title>{2}</title>{3}'
+        '<line class="aff-axis" x1="{4}" x2="{4}" y1="0" y2="{1}"/></svg>',
+        WIDTH,
+        max(len(rows), 1) * ROW,
+        title,
+        format_html_join(
+            "", "{}", ([_difference(each, highest, y * ROW)] for y, each in enumerate(rows))
+        ),
+        WIDTH // 2,
+    )
+
+
+def _difference(row: Difference, highest: int, top: int) -> SafeString:
+    middle = WIDTH // 2
+    # At least as wide as can be seen; by whole numbers, as the values may be beyond any float.
+    width = max(abs(row.value) * middle // highest, 2) if row.value else 0
+    return format_html(
+        '<text class="aff-label aff-name" x="0" y="{y}">{name}</text>'
+        '<text class="aff-label aff-name" x="{right}" y="{y}" text-anchor="end">{text}</text>'
+        '<rect class="{look}" x="{x}" y="{bar}" width="{width}" height="{height}"/>',
+        y=top + 22,
+        name=row.name,
+        right=WIDTH,
+        text=row.text,
+        look="aff-less" if row.value < 0 else "aff-more",
+        x=middle - width if row.value < 0 else middle,
+        bar=top + 28,
+        width=width,
+        height=BAR,
     )
 
 

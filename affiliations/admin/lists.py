@@ -23,6 +23,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import InvalidMoney
 from ..models import Partner
+from .fields import PickOne
 
 #: As far as rows are counted, and pages can be turned.
 BOUND = 10_000
@@ -134,6 +135,11 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if kwargs.get("obj") is not None:
             context["subtitle"] = Truncator(str(kwargs["obj"])).chars(80)
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs.setdefault("widget", PickOne(db_field, self.admin_site))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -27,7 +27,7 @@ from .commissions import Part
 from .models import Commission, CommissionRule, Entry, PartnerGroup, Review
 from .terms import PERIODS, Claim, History, Terms
 
-__all__ = ["Outcome", "drafts", "replay"]
+__all__ = ["Outcome", "Replay", "drafts", "in_all", "replay"]
 
 #: Conversions that are read together.
 BATCH = 500
@@ -69,7 +69,21 @@ def replay(
     that they replace ever since; with the other published rules, as they were. One outcome for each
     partner and currency that anything was, or would have been, earned in.
     """
-    return _Replay(since, tried).run(progress or (lambda done, total: None))
+    found = Replay(since, tried)
+    for done, total in found.run():
+        if progress is not None:
+            progress(done, total)
+    return found.outcomes()
+
+
+def in_all(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Return the sum of each currency, in their order; whose partners say nothing."""
+    found: dict[str, Outcome] = {}
+    for each in outcomes:
+        total = found.setdefault(each.currency, Outcome(each.partner, each.currency))
+        total.earned += each.earned
+        total.would_earn += each.would_earn
+    return [found[currency] for currency in sorted(found)]
 
 
 class _Rule(NamedTuple):
@@ -93,7 +107,9 @@ class _Counted(NamedTuple):
 
 
 @dataclass
-class _Replay:
+class Replay:
+    """What `replay` does, for whoever wants to see it step by step: `run`, then `outcomes`."""
+
     since: datetime
     tried: Iterable[CommissionRule]
     #: By partner, lineage, currency, and the beginning of a period: number, amount, earned.
@@ -106,7 +122,7 @@ class _Replay:
     #: How to count out what counts until it was taken back whole, the earliest first.
     ending: list[tuple[datetime, int, Callable[[], None]]] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=count)
-    outcomes: dict[tuple[int, str], Outcome] = field(default_factory=dict)
+    found: dict[tuple[int, str], Outcome] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.using = router.db_for_write(Entry)
@@ -139,13 +155,14 @@ class _Replay:
         #: Rules by partner and trigger, the most specific first.
         self.chosen_from: dict[tuple[int, str], list[_Rule]] = {}
 
-    def run(self, progress: Progress) -> list[Outcome]:
-        """Go through the conversions in their order."""
-        self._count_volumes_before()
+    def run(self) -> Iterator[tuple[int, int]]:
+        """Go through the conversions in their order; yield how many of how many are done."""
         rows = Conversion.objects.using(self.using).filter(
             created_on__gte=self.since, created_on__lte=timezone.now()
         )
         total, done = rows.count(), 0
+        yield done, total
+        self._count_volumes_before()
         left = rows.order_by("created_on", "pk")
         while batch := list(left[:BATCH]):
             self._replay(batch)
@@ -154,9 +171,12 @@ class _Replay:
             later |= models.Q(created_on=last.created_on, pk__gt=last.pk)
             left = rows.filter(later).order_by("created_on", "pk")
             done += len(batch)
-            progress(done, total)
+            yield done, total
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what has come of it so far, by partner and currency."""
         return sorted(
-            (each for each in self.outcomes.values() if each.earned or each.would_earn),
+            (each for each in self.found.values() if each.earned or each.would_earn),
             key=lambda each: (each.partner.pk, each.currency),
         )
 
@@ -200,9 +220,9 @@ class _Replay:
 
     def _outcome(self, partner: Partner, currency: str) -> Outcome:
         key = partner.pk, currency
-        if key not in self.outcomes:
-            self.outcomes[key] = Outcome(partner, currency)
-        return self.outcomes[key]
+        if key not in self.found:
+            self.found[key] = Outcome(partner, currency)
+        return self.found[key]
 
     # What one conversion earns: as in commissions.py, but that nothing is asked of the database
 

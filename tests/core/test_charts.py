@@ -89,3 +89,23 @@ def test_names_are_text():
     hostile = "</title><script>alert(1)</script>"
     svg(sparkline([1], title=hostile))
     svg(daily(DAYS, [Series(hostile, [1] * 30)], title=hostile))
+
+
+@given(st.lists(st.integers(-(10**30), 10**30), max_size=9))
+def test_differences_go_to_the_side_of_their_sign_and_stay_within(values):
+    rows = [charts.Difference(f"N{n}", value, f"{value:+}") for n, value in enumerate(values)]
+    drawing = svg(charts.differences(rows, title="Differences"))
+    _, _, width, height = map(float, drawing.get("viewBox").split())
+    bars = list(drawing.iter("rect"))
+    assert len(bars) == len(values)
+    for value, bar in zip(values, bars, strict=True):
+        left, wide = float(bar.get("x")), float(bar.get("width"))
+        assert bar.get("class") == ("aff-less" if value < 0 else "aff-more")
+        assert 0 <= left <= left + wide <= width
+        assert (left + wide if value < 0 else left) == width / 2
+        assert (wide >= 2) == (value != 0)
+        assert float(bar.get("y")) + float(bar.get("height")) <= height
+    widest = max((float(bar.get("width")) for bar in bars), default=0)
+    assert widest in (0, width / 2)
+    said = [each.text for each in drawing.iter("text")]
+    assert said == [text for n, value in enumerate(values) for text in (f"N{n}", f"{value:+}")]

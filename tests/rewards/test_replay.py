@@ -163,7 +163,7 @@ def test_what_would_have_been_earned_is_what_is_earned_where_it_was_published(se
 
 
 def test_teeth_counts_that_begin_with_the_replay(shared, monkeypatch):
-    monkeypatch.setattr("affiliations.rewards.replay._Replay._before", nothing)
+    monkeypatch.setattr("affiliations.rewards.replay.Replay._before", nothing)
     differs = 0
     for number in range(4):
         with transaction.atomic():

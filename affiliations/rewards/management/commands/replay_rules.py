@@ -12,7 +12,7 @@ from .... import dates
 from ....management.progress import Progress
 from ....money import Money
 from ...models import CommissionRule
-from ...replay import Outcome, drafts, replay
+from ...replay import Outcome, drafts, in_all, replay
 
 
 def moment(text: str) -> datetime:
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         rows: list[tuple[str, ...]] = [("partner", "", "earned", "would earn", "difference")]
         for each in found:
             rows.append((f"{each.partner.name[:32]} {each.partner.uid}", *figures(each)))
-        for each in totals(found):
+        for each in in_all(found):
             rows.append(("in all", *figures(each)))
         widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
         for name, *others in rows:
@@ -76,13 +76,3 @@ def figures(each: Outcome) -> tuple[str, ...]:
     """Return an outcome as the cells of a line."""
     sums = (each.earned, each.would_earn, each.difference)
     return each.currency, *(f"{Money(minor, each.currency).amount:,}" for minor in sums)
-
-
-def totals(outcomes: list[Outcome]) -> list[Outcome]:
-    """Return the sum of each currency."""
-    found: dict[str, Outcome] = {}
-    for each in outcomes:
-        total = found.setdefault(each.currency, Outcome(each.partner, each.currency))
-        total.earned += each.earned
-        total.would_earn += each.would_earn
-    return [found[currency] for currency in sorted(found)]
