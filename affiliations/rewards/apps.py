@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
 
@@ -17,7 +18,8 @@ class RewardsConfig(AppConfig):
     def ready(self) -> None:
         """Connect checks and receivers; never raises for a wrong setting."""
         # Models may be imported only now.
-        from . import checks, receivers  # noqa: PLC0415
+        from . import checks, protection, receivers  # noqa: PLC0415
 
         checks.register()
         receivers.connect()
+        post_migrate.connect(protection.repair, sender=self)

@@ -56,10 +56,7 @@ def check_protection(
         except DatabaseError:
             continue
         message = f"In the database {alias!r} lines of the ledger can be changed and deleted."
-        hint = (
-            "Its triggers are missing. `manage.py migrate affiliations_rewards 0001`, and then "
-            "`manage.py migrate affiliations_rewards`, make them anew and touch nothing else."
-        )
+        hint = "Its triggers are missing: `manage.py migrate` makes them anew."
         found.append(Warning(message, hint=hint, id="affiliations_rewards.W011"))
     return found
 

@@ -11,9 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import transaction
+from django.db import connections, transaction
+from django.db.migrations.recorder import MigrationRecorder
 
-__all__ = ["install", "is_installed", "lifted", "remove"]
+__all__ = ["install", "is_installed", "lifted", "remove", "repair"]
+
+#: The migration that installs them.
+MIGRATION = ("affiliations_rewards", "0002_append_only")
 
 #: What is written once.
 TABLES = ("affiliations_rewards_entry", "affiliations_rewards_commission")
@@ -118,8 +122,26 @@ RESTORE = {
 
 
 def install(connection: Any) -> None:
-    """Have changes refused from now on."""
+    """Have changes refused from now on, also where some of it was there."""
+    remove(connection)
     _run(connection, INSTALL)
+
+
+def repair(*, using: str, **kwargs: Any) -> None:
+    """Install what has got lost since it was migrated to: a receiver of `post_migrate`.
+
+    In a dump without triggers, or where SQLite has remade a table in a later migration.
+    """
+    connection = connections[using]
+    if is_installed(connection):
+        return
+    if TABLES[0] not in connection.introspection.table_names():
+        return
+    applied = MigrationRecorder(connection).applied_migrations()
+    # Without any, as where a project makes its tests' tables without migrations.
+    if MIGRATION in applied or not any(app == MIGRATION[0] for app, _name in applied):
+        with transaction.atomic(using=using):
+            install(connection)
 
 
 def remove(connection: Any) -> None:
