@@ -18,10 +18,17 @@ from ..exceptions import AffiliationsError
 from ..models import Callback, Conversion, Reversal, Share, Subscription
 from ..models.conversions import MAX_REFERENCE
 from ..money import Money
+from . import sections
 from .acting import ActingAdmin
 from .amounts import written
 from .callbacks import badge
 from .lists import NOTHING, PartnerFilter, RecordInline, amount, happened, link, whole
+
+
+def triggers() -> list[str]:
+    """Return the names of triggers that conversions may have, without a look at those."""
+    subscribed = Subscription.objects.order_by("trigger").values_list("trigger", flat=True)
+    return list(dict.fromkeys([*firing.subscribable(), *subscribed.distinct()]))
 
 
 class TriggerFilter(admin.SimpleListFilter):
@@ -31,9 +38,7 @@ class TriggerFilter(admin.SimpleListFilter):
     parameter_name = "trigger"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        subscribed = Subscription.objects.order_by("trigger").values_list("trigger", flat=True)
-        names = [*firing.subscribable(), *subscribed.distinct()]
-        return [(name, name) for name in dict.fromkeys(names)]
+        return [(name, name) for name in triggers()]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         return queryset.filter(trigger=self.value()) if self.value() else queryset
@@ -170,6 +175,13 @@ class ConversionAdmin(ActingAdmin):
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
         return whole(queryset, search_term, "reference", CreditedFilter.of), False
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        row = kwargs.get("obj")
+        context["sections"] = sections.made(sections.CONVERSION, request, self.admin_site, row)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description=gettext_lazy("reference"))
     def reference_(self, conversion: Conversion) -> str:

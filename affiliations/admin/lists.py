@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -261,8 +261,8 @@ def recent(request: HttpRequest, rows: Any, field: str) -> Any:
     return rows.filter(**{f"{field}__gte": timezone.now() - RECENT})
 
 
-def number(text: str) -> int | None:
-    """Return the key that somebody wrote, or None where the text is none."""
+def number(text: str) -> Any:
+    """Return the key that somebody wrote, or None, the key of no row, where the text is none."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
@@ -289,14 +289,29 @@ def amount(row: Any) -> str:
         return f"{row.amount_minor} {row.currency} ({gettext('in minor units')})"
 
 
-def link(site: admin.AdminSite, row: Any, text: Any = None) -> Any:
+def marked(state: str, text: Any) -> Any:
+    """Return a coloured word; `state` says of which colour, as one of a callback's, "" of none."""
+    return format_html('<span class="aff-badge aff-{}">{}</span>', state, text) if state else text
+
+
+def link(site: admin.AdminSite, row: Any, text: Any = None, most: int = 60) -> Any:
     """Return a link to a row's own page, or its text alone where the site has no such page."""
-    text = Truncator(str(row) if text is None else text).chars(60)
-    meta = row._meta
+    text = Truncator(str(row) if text is None else text).chars(most)
+    return _linked(site, row._meta, "change", text, args=[row.pk])
+
+
+def list_link(site: admin.AdminSite, model: Any, text: Any, **query: Any) -> Any:
+    """Return a link to a list as it is filtered by `query`; its text alone where there is none."""
+    return _linked(site, model._meta, "changelist", text, query=query)
+
+
+def _linked(
+    site: admin.AdminSite, meta: Any, page: str, text: Any, *, args: Any = (), query: Any = None
+) -> Any:
+    name = f"admin:{meta.app_label}_{meta.model_name}_{page}"
     try:
-        url = reverse(
-            f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk], current_app=site.name
-        )
+        url = reverse(name, args=args, current_app=site.name)
     except NoReverseMatch:
         return text
-    return format_html('<a href="{}">{}</a>', url, text)
+    end = f"?{urlencode(query)}" if query else ""
+    return format_html('<a href="{}{}">{}</a>', url, end, text)

@@ -189,8 +189,7 @@ def spend(account: Account, money: Money, *, key: str, memo: str = "") -> Entry:
 
     def once() -> Entry:
         lock([account.pk], using)
-        there = Entry.objects.using(using).filter(key=_posted(key)).exists()
-        if not there and money.currency == account.currency:
+        if not has_posted(key) and money.currency == account.currency:
             available = balance(account).available
             if available < money.minor:
                 left = Money(max(available, 0), account.currency)
@@ -198,6 +197,12 @@ def spend(account: Account, money: Money, *, key: str, memo: str = "") -> Entry:
         return post(account, -money, kind=Entry.Kind.CREDIT, key=key, memo=memo)
 
     return retried(once, using)
+
+
+def has_posted(key: str) -> bool:
+    """Tell whether `post` was given this key before."""
+    using = router.db_for_write(Entry)
+    return Entry.objects.using(using).filter(key=_posted(key)).exists()
 
 
 def _posted(key: str) -> str:

@@ -27,7 +27,7 @@ from ...admin import amounts
 from ...admin.acting import ActingAdmin
 from ...admin.exports import ExportMixin
 from ...admin.figures import last_days
-from ...admin.lists import NOTHING, LargeChangeList, PartnerFilter
+from ...admin.lists import NOTHING, LargeChangeList, PartnerFilter, marked
 from ...admin.lists import link as linked
 from .. import importing, qr, services
 from ..exceptions import UnknownLink
@@ -238,9 +238,9 @@ class LinkAdmin(ImportMixin, ExportMixin, ActingAdmin):
         return linked(self.admin_site, link.partner) if link.partner else NOTHING
 
     @admin.display(description=gettext_lazy("state"))
-    def badge(self, link: Link) -> str:
+    def badge(self, link: Link) -> Any:
         state, text = _state(link)
-        return format_html('<span class="aff-badge aff-{}">{}</span>', state, text)
+        return marked(state, text)
 
     @admin.display(description=gettext_lazy("last 30 days"))
     def last_days(self, link: Any) -> str:

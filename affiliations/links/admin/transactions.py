@@ -26,6 +26,7 @@ from ...admin.lists import (
     amount,
     link,
     local,
+    marked,
     number,
     partner_of,
     recent,
@@ -161,7 +162,7 @@ class TransactionAdmin(ExportMixin, ActingAdmin):
 
     @admin.display(description=gettext_lazy("state"))
     def badge(self, row: Transaction) -> Any:
-        return _badge(BADGES.get(State(row.state), "plain"), row.get_state_display())
+        return marked(BADGES.get(State(row.state), "plain"), row.get_state_display())
 
     @admin.display(description=gettext_lazy("link"))
     def link_(self, row: Transaction) -> Any:
@@ -194,11 +195,11 @@ class TransactionAdmin(ExportMixin, ActingAdmin):
 
     @admin.display(description=gettext_lazy("relayed"))
     def relayed_(self, row: Transaction) -> Any:
-        return _badge(*relayed(row))
+        return marked(*relayed(row))
 
     @admin.display(description=gettext_lazy("accepted by the network"))
     def accepted_(self, row: Transaction) -> Any:
-        return _badge(*accepted(row))
+        return marked(*accepted(row))
 
     @admin.display(description=gettext_lazy("visitor"))
     def visitor_(self, row: Transaction) -> Any:
@@ -341,12 +342,6 @@ def _was_taken(relay: Any) -> bool:
     if taken is None:
         taken = relay.attempt_log.filter(status__gte=200, status__lt=300)[:1]
     return len(taken) > 0
-
-
-def _badge(state: str, text: Any) -> Any:
-    if not state:
-        return text
-    return format_html('<span class="aff-badge aff-{}">{}</span>', state, text)
 
 
 def _as_text(values: Any) -> Any:
