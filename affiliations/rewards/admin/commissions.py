@@ -122,7 +122,6 @@ class CommissionAdmin(ExportMixin, RecordAdmin):
     )
     list_filter = (PartnerFilter, RuleFilter, TriggerFilter, "converted_on")
     date_hierarchy = "converted_on"
-    ordering = ("-converted_on",)
     list_per_page = 50
     search_fields = ("conversion__reference",)
     search_help_text = gettext_lazy("A conversion’s whole reference, or a partner’s id in links.")
@@ -147,6 +146,10 @@ class CommissionAdmin(ExportMixin, RecordAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[LargeChangeList]:
         return CommissionChangeList
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """Show the latest first: of a rule by their numbers, as its index has them."""
+        return ("-pk",) if request.GET.get(RuleFilter.parameter_name) else ("-converted_on",)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("conversion", "partner", "rule")

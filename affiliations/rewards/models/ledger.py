@@ -76,7 +76,6 @@ class Commission(models.Model):
         related_name="commissions",
         null=True,
         blank=True,
-        db_index=False,  # see Meta
     )
     lineage = models.UUIDField(null=True, editable=False)
     terms = models.JSONField(
@@ -97,9 +96,7 @@ class Commission(models.Model):
         verbose_name_plural = _("commissions")
         indexes = [
             models.Index(fields=["partner", "converted_on"], name="affiliations_commission_whose"),
-            # For the lists of staff: the latest of all, and of a rule.
             models.Index(fields=["converted_on"], name="affiliations_commission_when"),
-            models.Index(fields=["rule", "converted_on"], name="affiliations_commission_rule"),
             # For tiers, caps and times: what a rule has earned a partner lately.
             models.Index(
                 fields=["partner", "lineage", "converted_on"], name="affiliations_commission_line"
