@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.db import models
 from django.http import HttpRequest, HttpResponse
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
@@ -22,7 +23,7 @@ from . import sections
 from .acting import ActingAdmin
 from .amounts import written
 from .callbacks import badge
-from .lists import NOTHING, PartnerFilter, RecordInline, amount, happened, link, whole
+from .lists import NOTHING, PartnerFilter, RecordInline, amount, happened, link, local, whole
 
 
 def triggers() -> list[str]:
@@ -198,8 +199,10 @@ class ConversionAdmin(ActingAdmin):
 
     @admin.display(description=gettext_lazy("taken back"))
     def reversed(self, conversion: Conversion) -> Any:
-        if conversion.reversed_on is not None or not conversion.reversed_minor:
-            return conversion.reversed_on
+        if conversion.reversed_on is not None:
+            return date_format(local(conversion.reversed_on), "DATETIME_FORMAT")
+        if not conversion.reversed_minor:
+            return None
         part = Money(conversion.reversed_minor, conversion.currency)
         return _("%(part)s of it") % {"part": part}
 

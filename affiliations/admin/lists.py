@@ -134,8 +134,12 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> Any:
         if kwargs.get("obj") is not None:
-            context["subtitle"] = Truncator(str(kwargs["obj"])).chars(80)
+            context["subtitle"] = Truncator(self.named(kwargs["obj"])).chars(80)
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def named(self, row: Any) -> str:
+        """Return what a row is called at the top of its own page."""
+        return str(row)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

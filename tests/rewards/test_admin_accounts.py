@@ -801,8 +801,8 @@ class TestCommissions:
         found = {re.search(r"\((.*)\)", name)[1]: rest for name, *rest in rows}
         second = Entry.objects.filter(kind="payout").latest("pk")
         assert found == {
-            "paid": ["10.00 EUR", "10.00 EUR", f"paid out Payout #{payout.pk}"],
-            "due": ["10.00 EUR", "10.00 EUR", f"draft Payout #{payouts.paid_by(second)}"],
+            "paid": ["10.00 EUR", "10.00 EUR", f"paid out in Payout #{payout.pk}"],
+            "due": ["10.00 EUR", "10.00 EUR", f"draft in Payout #{payouts.paid_by(second)}"],
             "free": ["10.00 EUR", "10.00 EUR", "available"],
             "back": ["10.00 EUR", "0.00 EUR", "taken back"],
             "part": ["10.00 EUR", "7.50 EUR", f"held until {until:%B} {until.day}, {until.year}"],

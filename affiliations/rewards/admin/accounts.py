@@ -371,6 +371,8 @@ def accounts_of(request: HttpRequest, site: admin.AdminSite, partner: Any) -> An
 
 def _in_a_line(balance: ledger.Balance) -> Any:
     values = (owed(balance), amount(balance.available, balance.currency))
+    if balance.total < 0:
+        return format_html(_("{}, {} available"), *values)
     return format_html(_("{} owed, {} of it available"), *values)
 
 

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -144,6 +145,9 @@ class CommissionAdmin(ExportMixin, RecordAdmin):
     )
     inlines = (EntryInline,)
 
+    def named(self, row: Any) -> str:
+        return f"{self.earned(row)}, {row.conversion}, {row.partner}"
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[LargeChangeList]:
         return CommissionChangeList
 
@@ -169,7 +173,7 @@ class CommissionAdmin(ExportMixin, RecordAdmin):
 
     @admin.display(description=gettext_lazy("conversion"))
     def conversion_name(self, commission: Commission) -> str:
-        return str(commission.conversion)
+        return Truncator(str(commission.conversion)).chars(60)
 
     @admin.display(description=gettext_lazy("conversion"))
     def conversion_(self, commission: Commission) -> Any:
@@ -208,7 +212,10 @@ class CommissionAdmin(ExportMixin, RecordAdmin):
         shown = marked(fate.colour, fate.text)
         if fate.payout is None:
             return shown
-        return format_html("{} {}", shown, entries.payout_link(self.admin_site, fate.payout))
+        number = entries.payout_link(self.admin_site, fate.payout)
+        if fate.left is not None and not fate.left.minor:
+            return format_html(_("{} after it was in {}"), shown, number)
+        return format_html(_("{} in {}"), shown, number)
 
     def _fate(self, commission: Any) -> Fate:
         if not hasattr(commission, "fate"):

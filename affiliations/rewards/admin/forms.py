@@ -141,7 +141,7 @@ class RejectionForm(forms.Form):
     """Why something is taken back."""
 
     memo = forms.CharField(
-        label=gettext_lazy("What for"),
+        label=gettext_lazy("Why"),
         max_length=200,
         required=False,
         widget=forms.TextInput(attrs={"class": "vTextField"}),

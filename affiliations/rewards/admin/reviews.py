@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Prefetch
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
@@ -106,12 +107,12 @@ class ReviewAdmin(ActingAdmin):
     list_display = (
         "since",
         "partner_",
-        "reason_",
-        "detail",
+        "worded",
         "left",
         "conversion_",
         "others",
-        "badge",
+        # Last, as the longest.
+        "detail",
     )
     list_filter = (OutcomeFilter, ReasonFilter, partner_of("entry__account__partner"))
     # As many as can be decided on at once.
@@ -121,7 +122,7 @@ class ReviewAdmin(ActingAdmin):
         "opened_on",
         "partner_",
         "account_",
-        "reason_",
+        "worded",
         "detail",
         "left",
         "conversion_",
@@ -157,17 +158,12 @@ class ReviewAdmin(ActingAdmin):
         context = {"title": text % {"number": shown}, **(extra_context or {})}
         return super().changelist_view(request, context)
 
-    def render_change_form(
-        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
-    ) -> Any:
-        response = super().render_change_form(request, context, *args, **kwargs)
-        if kwargs.get("obj") is not None:
-            response.context_data["subtitle"] = described(kwargs["obj"])
-        return response
+    def named(self, row: Any) -> str:
+        return described(row)
 
     @admin.display(description=gettext_lazy("waiting since"))
     def since(self, review: Review) -> str:
-        ago = _("%(time)s ago") % {"time": timesince(review.opened_on, depth=1)}
+        ago = _("%(time)s ago") % {"time": timesince(review.opened_on, timezone.now(), depth=1)}
         return f"{entries.day(review.opened_on)} ({ago})"
 
     @admin.display(description=gettext_lazy("state"))
@@ -185,7 +181,7 @@ class ReviewAdmin(ActingAdmin):
         return link(self.admin_site, review.entry.account)
 
     @admin.display(description=gettext_lazy("reason"))
-    def reason_(self, review: Review) -> str:
+    def worded(self, review: Review) -> str:
         return worded(review.reason)
 
     @admin.display(description=gettext_lazy("amount left"))
