@@ -105,7 +105,7 @@ class AccountChangeList(LargeChangeList):
 
 @admin.register(Account)
 class AccountAdmin(AdjustingMixin, RecordAdmin):
-    list_display = ("whose", "partner_", "currency", "owed_", "available_", "held_")
+    list_display = ("whose", "owed_", "available_", "held_", "currency", "partner_")
     list_filter = (WhoseFilter, CurrencyFilter, PartnerFilter, HolderFilter)
     ordering = ("pk",)
     list_per_page = 50

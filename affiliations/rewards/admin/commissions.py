@@ -115,10 +115,10 @@ class CommissionAdmin(ExportMixin, RecordAdmin):
     list_display = (
         "conversion_name",
         "partner_",
-        "rule_",
         "earned",
         "left",
         "state",
+        "rule_",
         "converted_on",
     )
     list_filter = (PartnerFilter, RuleFilter, TriggerFilter, "converted_on")
