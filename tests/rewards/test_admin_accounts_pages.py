@@ -11,7 +11,7 @@ from affiliations.rewards import ledger, payouts
 from affiliations.rewards.models import Commission, Entry, Review
 from affiliations.services import reverse_conversion
 from affiliations.testing import freeze
-from tests.browser import PHONE, assert_readable, complaints, in_every_look
+from tests.browser import PHONE, assert_readable, complaints, forbid_inline, in_every_look
 from tests.core.factories import make_partner, make_user
 from tests.rewards.factories import account_of, convert, make_rule
 from tests.rewards.test_admin_accounts import address
@@ -114,15 +114,7 @@ def test_every_page_can_be_read(staff, busy, scheme, window):
 def test_nothing_needs_inline_script_or_style(staff, busy):
     context = staff()
     wrong = complaints(context)
-
-    def answer(route):
-        response = route.fetch(max_redirects=0)
-        policy = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'"
-        route.fulfill(
-            response=response, headers={**response.headers, "content-security-policy": policy}
-        )
-
-    context.route("**/admin/**", answer)
+    forbid_inline(context)
     page = context.new_page()
     look(page, address("account_change", account_of(busy).pk))
     bars = page.locator("svg.aff-daily .aff-bar")
