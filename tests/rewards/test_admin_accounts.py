@@ -102,6 +102,7 @@ def statement(text):
     [body] = re.findall(
         r'<table class="aff-lines aff-statement">.*?<tbody>(.*?)</tbody>', text, re.DOTALL
     )
+    body = re.sub('<span class="aff-on-phone">[^<]*</span>', "", body)
     lines = []
     for row in re.findall(r"<tr id.*?</tr>", body, re.DOTALL):
         found = re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
