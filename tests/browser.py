@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Route
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 DESKTOP = {"width": 1280, "height": 800}
@@ -29,6 +29,18 @@ def complaints(context: BrowserContext) -> list[str]:
     context.on("weberror", lambda each: found.append(str(each.error)))
     context.on("response", lambda each: each.status >= 400 and found.append(each.url))
     return found
+
+
+def forbid_inline(context: BrowserContext) -> None:
+    """Have the admin's pages sent with a policy that lets no inline script or style through."""
+    policy = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'"
+
+    def answer(route: Route) -> None:
+        response = route.fetch(max_redirects=0)
+        headers = {**response.headers, "content-security-policy": policy}
+        route.fulfill(response=response, headers=headers)
+
+    context.route("**/admin/**", answer)
 
 
 def assert_readable(page: Page, part: str = "body") -> None:

@@ -55,6 +55,7 @@ class ActingAdmin(RecordAdmin):
         title: str,
         text: str,
         across: bool = False,
+        **context: Any,
     ) -> HttpResponse | None:
         """Return the page that asks whether to go on, or None where the answer was yes.
 
@@ -62,14 +63,16 @@ class ActingAdmin(RecordAdmin):
         """
         if request.POST.get("confirmed"):
             return None
-        return self.question(request, rows, action, title=title, text=text, across=across)
+        context = {"title": title, "text": text, "across": across, **context}
+        return self.question(request, rows, action, **context)
 
     def question(
         self, request: HttpRequest, rows: list[Any], action: str, **context: Any
     ) -> HttpResponse:
         """Return the page that asks before an action; `context` has its `title` and `text`.
 
-        And, where it asks for more than yes or no, a `form`.
+        And, where it asks for more than yes or no, a `form`; and `lines`, where rows have no good
+        names.
         """
         shown = {"checkbox": ACTION_CHECKBOX_NAME, "rows": rows, "action": action, **context}
         return page(self, request, "confirm.html", **shown)

@@ -19,7 +19,7 @@ from ..exceptions import InvalidTransition
 from ..models import Callback, CallbackAttempt
 from ..signing import TEST_PREFIX
 from .acting import AT_ONCE, ActingAdmin
-from .lists import NOTHING, PartnerFilter, RecordInline, TextFilter, link, whole
+from .lists import NOTHING, PartnerFilter, RecordInline, TextFilter, link, marked, whole
 
 #: As many callbacks as are sent again by hand; a command shows how far it is.
 MOST = 100_000
@@ -27,9 +27,7 @@ MOST = 100_000
 
 def badge(callback: Callback) -> Any:
     """Return the state as a coloured word."""
-    return format_html(
-        '<span class="aff-badge aff-{}">{}</span>', callback.state, callback.get_state_display()
-    )
+    return marked(callback.state, callback.get_state_display())
 
 
 def _hours_in_words(what: str, values: list[int]) -> str:

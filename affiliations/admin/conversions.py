@@ -6,22 +6,30 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest, HttpResponse
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from .. import firing, services
-from ..exceptions import AffiliationsError, InvalidMoney
+from ..exceptions import AffiliationsError
 from ..models import Callback, Conversion, Reversal, Share, Subscription
 from ..models.conversions import MAX_REFERENCE
 from ..money import Money
+from . import sections
 from .acting import ActingAdmin
+from .amounts import written
 from .callbacks import badge
-from .lists import NOTHING, PartnerFilter, RecordInline, amount, happened, link, whole
+from .lists import NOTHING, PartnerFilter, RecordInline, amount, happened, link, local, whole
+
+
+def triggers() -> list[str]:
+    """Return the names of triggers that conversions may have, without a look at those."""
+    subscribed = Subscription.objects.order_by("trigger").values_list("trigger", flat=True)
+    return list(dict.fromkeys([*firing.subscribable(), *subscribed.distinct()]))
 
 
 class TriggerFilter(admin.SimpleListFilter):
@@ -31,9 +39,7 @@ class TriggerFilter(admin.SimpleListFilter):
     parameter_name = "trigger"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        subscribed = Subscription.objects.order_by("trigger").values_list("trigger", flat=True)
-        names = [*firing.subscribable(), *subscribed.distinct()]
-        return [(name, name) for name in dict.fromkeys(names)]
+        return [(name, name) for name in triggers()]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         return queryset.filter(trigger=self.value()) if self.value() else queryset
@@ -102,10 +108,7 @@ class PartForm(forms.Form):
 
     def clean_amount(self) -> Money:
         """Return the amount as money of the conversion's currency."""
-        try:
-            return Money.of(self.cleaned_data["amount"], self.currency)
-        except InvalidMoney as error:
-            raise ValidationError(str(error).partition(": ")[2], code=error.code) from error
+        return written(self.cleaned_data["amount"], self.currency)
 
 
 class CallbackInline(RecordInline):
@@ -174,6 +177,13 @@ class ConversionAdmin(ActingAdmin):
     ) -> tuple[Any, bool]:
         return whole(queryset, search_term, "reference", CreditedFilter.of), False
 
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        row = kwargs.get("obj")
+        context["sections"] = sections.made(sections.CONVERSION, request, self.admin_site, row)
+        return super().render_change_form(request, context, *args, **kwargs)
+
     @admin.display(description=gettext_lazy("reference"))
     def reference_(self, conversion: Conversion) -> str:
         return Truncator(conversion.reference).chars(60)
@@ -189,8 +199,10 @@ class ConversionAdmin(ActingAdmin):
 
     @admin.display(description=gettext_lazy("taken back"))
     def reversed(self, conversion: Conversion) -> Any:
-        if conversion.reversed_on is not None or not conversion.reversed_minor:
-            return conversion.reversed_on
+        if conversion.reversed_on is not None:
+            return date_format(local(conversion.reversed_on), "DATETIME_FORMAT")
+        if not conversion.reversed_minor:
+            return None
         part = Money(conversion.reversed_minor, conversion.currency)
         return _("%(part)s of it") % {"part": part}
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -27,6 +27,8 @@ from .fields import PickOne
 
 #: As far as rows are counted, and pages can be turned.
 BOUND = 10_000
+#: How far back is looked for what no index leads to, unless a period is chosen.
+RECENT = timedelta(days=30)
 #: As many partners as a name may fit for their rows to be gathered and sorted.
 FEW = 100
 NOTHING = "–"
@@ -133,13 +135,17 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> Any:
         if kwargs.get("obj") is not None:
-            context["subtitle"] = Truncator(str(kwargs["obj"])).chars(80)
+            context["subtitle"] = Truncator(self.named(kwargs["obj"])).chars(80)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name in self.get_autocomplete_fields(request):
             kwargs.setdefault("widget", PickOne(db_field, self.admin_site))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def named(self, row: Any) -> str:
+        """Return what a row is called at the top of its own page."""
+        return str(row)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -200,13 +206,16 @@ class PartnerFilter(TextFilter):
     parameter_name = "partner"
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if not self.text:
-            return queryset
-        if partner := with_uid(self.text):
-            return self.of(queryset, [partner])
-        named = Partner.objects.filter(name__icontains=self.text).order_by()
+        return self.named(queryset, self.text) if self.text else queryset
+
+    @classmethod
+    def named(cls, queryset: Any, text: str) -> Any:
+        """Keep the rows of the partners that a text names."""
+        if partner := with_uid(text):
+            return cls.of(queryset, [partner])
+        named = Partner.objects.filter(name__icontains=text).order_by()
         few = list(named.values_list("pk", flat=True)[: FEW + 1])
-        return self.of(queryset, few) if len(few) <= FEW else self.of_many(queryset, named)
+        return cls.of(queryset, few) if len(few) <= FEW else cls.of_many(queryset, named)
 
     @staticmethod
     def of(queryset: Any, partners: Any) -> Any:
@@ -217,6 +226,19 @@ class PartnerFilter(TextFilter):
     def of_many(queryset: Any, partners: Any) -> Any:
         """Keep those of so many that going through all rows finds a page of them sooner."""
         return queryset.filter(models.Exists(partners.filter(pk=models.OuterRef("partner"))))
+
+
+def partner_of(path: str) -> type[PartnerFilter]:
+    """Return a filter for the rows whose partner is found by a path, such as `link__partner`."""
+
+    def of(queryset: Any, partners: Any) -> Any:
+        return queryset.filter(**{f"{path}__in": partners})
+
+    def of_many(queryset: Any, partners: Any) -> Any:
+        return queryset.filter(models.Exists(partners.filter(pk=models.OuterRef(path))))
+
+    named = {"of": staticmethod(of), "of_many": staticmethod(of_many)}
+    return type("PartnerFilter", (PartnerFilter,), named)
 
 
 class HappenedFilter(admin.SimpleListFilter):
@@ -242,6 +264,18 @@ def happened(field: str, title: Any) -> type[HappenedFilter]:
     )
 
 
+def recent(request: HttpRequest, rows: Any, field: str) -> Any:
+    """Keep the rows of the chosen period, or else the latest: there may be ten million."""
+    if any(name.startswith(f"{field}__") for name in request.GET):
+        return rows
+    return rows.filter(**{f"{field}__gte": timezone.now() - RECENT})
+
+
+def number(text: str) -> Any:
+    """Return the key that somebody wrote, or None, the key of no row, where the text is none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
 def with_uid(uid: str) -> int | None:
     """Return the key of the partner with this id in links, if there is one."""
     return Partner.objects.filter(uid=uid).values_list("pk", flat=True).first()
@@ -265,14 +299,29 @@ def amount(row: Any) -> str:
         return f"{row.amount_minor} {row.currency} ({gettext('in minor units')})"
 
 
-def link(site: admin.AdminSite, row: Any, text: Any = None) -> Any:
+def marked(state: str, text: Any) -> Any:
+    """Return a coloured word; `state` says of which colour, as one of a callback's, "" of none."""
+    return format_html('<span class="aff-badge aff-{}">{}</span>', state, text) if state else text
+
+
+def link(site: admin.AdminSite, row: Any, text: Any = None, most: int = 60) -> Any:
     """Return a link to a row's own page, or its text alone where the site has no such page."""
-    text = Truncator(str(row) if text is None else text).chars(60)
-    meta = row._meta
+    text = Truncator(str(row) if text is None else text).chars(most)
+    return _linked(site, row._meta, "change", text, args=[row.pk])
+
+
+def list_link(site: admin.AdminSite, model: Any, text: Any, **query: Any) -> Any:
+    """Return a link to a list as it is filtered by `query`; its text alone where there is none."""
+    return _linked(site, model._meta, "changelist", text, query=query)
+
+
+def _linked(
+    site: admin.AdminSite, meta: Any, page: str, text: Any, *, args: Any = (), query: Any = None
+) -> Any:
+    name = f"admin:{meta.app_label}_{meta.model_name}_{page}"
     try:
-        url = reverse(
-            f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk], current_app=site.name
-        )
+        url = reverse(name, args=args, current_app=site.name)
     except NoReverseMatch:
         return text
-    return format_html('<a href="{}">{}</a>', url, text)
+    end = f"?{urlencode(query)}" if query else ""
+    return format_html('<a href="{}{}">{}</a>', url, end, text)

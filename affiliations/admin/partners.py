@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from .. import callbackurl, charts, egress
 from ..exceptions import RefusedDestination
 from ..models import Partner, Subscription
-from . import figures
+from . import figures, sections
 from .fields import trigger_choices
 from .lists import NOTHING, local
 from .pages import Secret, page, reveal
@@ -266,6 +266,7 @@ class PartnerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         partner = kwargs.get("obj")
         if partner is not None:
             context["panel"] = self._panel(request, partner)
+        context["sections"] = sections.made(sections.PARTNER, request, self.admin_site, partner)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _panel(self, request: HttpRequest, partner: Partner) -> dict[str, Any]:

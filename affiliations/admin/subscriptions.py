@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from .. import outbox
 from ..models import Callback, Subscription
 from .acting import ActingAdmin
-from .lists import NOTHING, PartnerFilter, happened, link
+from .lists import NOTHING, PartnerFilter, happened, link, marked
 
 
 @admin.register(Subscription)
@@ -57,7 +57,7 @@ class SubscriptionAdmin(ActingAdmin):
             state, text = "pending", _("failing")
         else:
             state, text = "delivered", _("on")
-        return format_html('<span class="aff-badge aff-{}">{}</span>', state, text)
+        return marked(state, text)
 
     @admin.display(description=gettext_lazy("since"))
     def since(self, subscription: Subscription) -> str:

@@ -82,7 +82,7 @@ def _reasons(commission: Commission, using: str) -> dict[str, list[str]]:
     # By reason: of two flags of one name, or two that have failed, there is one review.
     found: dict[str, list[str]] = {APPROVAL: []} if settings.APPROVAL else {}
     for flag in settings.FLAGS:
-        reason = detail = _name(flag)
+        reason = detail = name_of(flag)
         try:
             # Mostly there is no query, and so no savepoint.
             with savepoints.lazy(using):
@@ -98,7 +98,7 @@ def _reasons(commission: Commission, using: str) -> dict[str, list[str]]:
     return found
 
 
-def _name(flag: Any) -> str:
+def name_of(flag: Any) -> str:
     """Return what a flag is called: its path without the modules, or a callable's own name."""
     if isinstance(flag, str):
         return flag.rpartition(".")[2]

@@ -39,6 +39,8 @@ __all__ = [
 
 #: Accounts that are gone through in one transaction.
 SLICE = 10_000
+#: What the key of a payout's entry begins with.
+KEY = "payout:"
 
 Progress = Callable[[int, int], None]
 
@@ -211,7 +213,13 @@ def _draft(
 
 
 def _key(payout: Payout) -> str:
-    return f"payout:{payout.pk}"
+    return f"{KEY}{payout.pk}"
+
+
+def paid_by(entry: Entry) -> int | None:
+    """Return the key of the payout that an entry of that kind is the sum of; None for any other."""
+    number = str(entry.key).removeprefix(KEY)
+    return int(number) if entry.kind == Entry.Kind.PAYOUT and number.isdecimal() else None
 
 
 def _payable(part: Slice, until: datetime, using: str) -> EntryQuerySet:

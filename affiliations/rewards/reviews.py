@@ -34,20 +34,22 @@ def release(review: Review, *, by: Any) -> Review:
     return _resolved(review, Outcome.RELEASED, by, now)
 
 
-def reject(review: Review, *, by: Any) -> Entry | None:
+def reject(review: Review, *, by: Any, memo: str = "") -> Entry | None:
     """Take back what is left of an entry, and return the reversal, which says why.
+
+    By the reason, and by `memo`, which is to name no person: nobody can ever erase it.
 
     There is nothing to decide on in the entry's other reviews then: they are closed. None where
     nothing is left of it. Sends `entry_posted`. Raises InvalidTransition where somebody else has
     decided before; then nothing has changed.
     """
     using = router.db_for_write(Review)
-    reversal, now = retried(lambda: _reject(review, by, using), using)
+    reversal, now = retried(lambda: _reject(review, by, memo, using), using)
     _resolved(review, Outcome.REJECTED, by, now)
     return reversal
 
 
-def _reject(review: Review, by: Any, using: str) -> tuple[Entry | None, datetime]:
+def _reject(review: Review, by: Any, memo: str, using: str) -> tuple[Entry | None, datetime]:
     entry = Entry.objects.using(using).get(pk=review.entry_id)
     # As for a refund, and before the reviews as there: each has to see what the other has taken.
     ledger.lock([entry.account_id], using)
@@ -59,8 +61,10 @@ def _reject(review: Review, by: Any, using: str) -> tuple[Entry | None, datetime
     if not left:
         return None, now
     # Not the detail: it may tell of a person, and nobody can erase anything from the ledger.
-    memo = f"Rejected in review: {review.reason}"[:MAX_MEMO]
-    reversal = commissions.reversal_of(entry, left, key=f"rejected:{entry.pk}", now=now, memo=memo)
+    why = ledger.fitting(
+        ": ".join(filter(None, [f"Rejected in review: {review.reason}", memo])), MAX_MEMO
+    )
+    reversal = commissions.reversal_of(entry, left, key=f"rejected:{entry.pk}", now=now, memo=why)
     reversal.save(force_insert=True, using=using)
     entry_posted.announce(Entry, using=using, entry=reversal)
     return reversal, now

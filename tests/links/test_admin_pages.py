@@ -10,7 +10,7 @@ from affiliations.links import services
 from affiliations.links.models import LandingPage, Link, Transaction
 from affiliations.models import Callback
 from affiliations.outcomes import REFUSED
-from tests.browser import PHONE, assert_readable, complaints, in_every_look
+from tests.browser import PHONE, assert_readable, complaints, forbid_inline, in_every_look
 from tests.core.factories import make_partner, make_user
 from tests.links.factories import make_link, make_transaction
 from tests.links.test_admin_links import address
@@ -98,15 +98,7 @@ def test_every_page_can_be_read(staff, busy, scheme, window):
 def test_nothing_needs_inline_script_or_style(staff, busy):
     context = staff()
     wrong = complaints(context)
-
-    def answer(route):
-        response = route.fetch(max_redirects=0)
-        policy = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'"
-        route.fulfill(
-            response=response, headers={**response.headers, "content-security-policy": policy}
-        )
-
-    context.route("**/admin/**", answer)
+    forbid_inline(context)
     page = context.new_page()
     look(page, address("link_changelist"))
     look(page, address("link_add"))

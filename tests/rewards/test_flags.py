@@ -318,7 +318,7 @@ def test_a_flag_that_fails_holds_and_loses_nothing(settings, partner, caplog, br
     settings.AFFILIATE_FLAGS = (broken, lambda commission: "odd")
     with caplog.at_level(logging.ERROR):
         convert(partner)
-    name = flags._name(broken)
+    name = flags.name_of(broken)
     assert raised() == [("flag failed", name), ("<lambda>", "odd")]
     assert total(partner) == 1000
     [record] = caplog.records

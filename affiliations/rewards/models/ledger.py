@@ -96,6 +96,7 @@ class Commission(models.Model):
         verbose_name_plural = _("commissions")
         indexes = [
             models.Index(fields=["partner", "converted_on"], name="affiliations_commission_whose"),
+            models.Index(fields=["converted_on"], name="affiliations_commission_when"),
             # For tiers, caps and times: what a rule has earned a partner lately.
             models.Index(
                 fields=["partner", "lineage", "converted_on"], name="affiliations_commission_line"
