@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from io import StringIO
 from typing import Any
 
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
+
+from .streaming import streamed
 
 __all__ = ["cell", "lines", "response", "text_of"]
 
@@ -59,15 +59,6 @@ def response(
 ) -> StreamingHttpResponse:
     """Answer with a file to be saved as `filename`, which is ASCII, without holding all of it."""
     chunks = lines(heading, rows)
-    # Under ASGI Django reads a plain iterator to its end before it sends the first byte.
-    streamed = _in_thread(chunks) if isinstance(request, ASGIRequest) else chunks
-    answer = StreamingHttpResponse(streamed, content_type="text/csv; charset=utf-8")
+    answer = streamed(request, chunks, content_type="text/csv; charset=utf-8")
     answer.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
-    answer.headers["Cache-Control"] = "private, no-store"
     return answer
-
-
-async def _in_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    following = sync_to_async(lambda: next(chunks, b""))
-    while chunk := await following():
-        yield chunk
