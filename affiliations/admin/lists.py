@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date
 from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
@@ -15,12 +15,12 @@ from django.db import models
 from django.db.models import Max, Min
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from ..dates import local as local
 from ..exceptions import InvalidMoney
 from ..models import Partner
 
@@ -77,11 +77,6 @@ class Span(models.QuerySet[Any]):
             months = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
             return [date(month // 12, month % 12 + 1, 1) for month in months]
         return [date(year, 1, 1) for year in range(first.year, last.year + 1)]
-
-
-def local(moment: datetime) -> datetime:
-    """Return a moment by the site's clock, which a naive one is taken to be."""
-    return timezone.localtime(moment) if timezone.is_aware(moment) else moment
 
 
 class LargeChangeList(ChangeList):

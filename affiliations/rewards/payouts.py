@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from django.db import connections, models, router
 from django.utils import timezone
@@ -55,6 +55,7 @@ __all__ = [
 #: Accounts that are gone through in one transaction.
 SLICE = 10_000
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 
 
@@ -151,12 +152,13 @@ def summing(
     return Due(holders, Money(minor, currency), low, lost)
 
 
-def _run(steps: Generator[tuple[int, int], None, Any], progress: Progress | None) -> Any:
+def _run(steps: Generator[tuple[int, int], None, T], progress: Progress | None) -> T:
     while True:
         try:
             far = next(steps)
         except StopIteration as stop:
-            return stop.value
+            found: T = stop.value
+            return found
         if progress:
             progress(*far)
 
