@@ -11,6 +11,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any, NamedTuple
 
+from django.conf import settings as django_settings
 from django.db import router
 from django.http import HttpRequest, StreamingHttpResponse
 from django.template.loader import render_to_string
@@ -76,9 +77,12 @@ def _said(entry: Entry) -> tuple[str, str]:
         kind = entry.get_kind_display().capitalize()
         return f"{kind}: {entry.memo}" if entry.memo else kind, ""
     conversion = entry.commission.conversion
+    # That of somebody who has registered is their own number.
+    is_user = conversion.reference.startswith(f"{django_settings.AUTH_USER_MODEL.lower()}:")
+    reference = "" if is_user else conversion.reference
     if entry.kind == Entry.Kind.REVERSAL:
-        return _("Taken back: %(what)s") % {"what": conversion.trigger}, conversion.reference
-    return conversion.trigger, conversion.reference
+        return _("Taken back: %(what)s") % {"what": conversion.trigger}, reference
+    return conversion.trigger, reference
 
 
 def _wrong(payout: Payout) -> str:

@@ -113,13 +113,8 @@ def test_nobody_who_bought_or_visited_is_named(payout):
 def test_of_a_user_who_registered_there_is_no_number(settings, payout):
     user = make_user()
     partner = make_partner()
-    convert(
-        partner,
-        trigger="User registered",
-        minor=60_000,
-        reference=f"auth.User {user.pk}",
-        user=user,
-    )
+    reference = f"auth.user:{user.pk}"
+    convert(partner, trigger="User registered", minor=60_000, reference=reference, user=user)
     payout = payouts.make_payouts(currency="EUR").payouts.get()
     [row] = statements.rows(payout)
     assert (row.text, row.reference) == ("User registered", "")
@@ -217,8 +212,10 @@ def test_memory_does_not_grow_with_its_length(monkeypatch):
 
 
 def test_it_is_streamed_under_asgi_too(payout):
+    answer = page_of(payout, AsyncRequestFactory)
+
     async def read():
-        return [piece async for piece in page_of(payout, AsyncRequestFactory)]
+        return [piece async for piece in answer]
 
     text = b"".join(async_to_sync(read)()).decode()
     assert len(cells(text)) == 5
