@@ -20,10 +20,11 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from .. import callbackurl, charts, egress, firing
+from .. import callbackurl, charts, egress
 from ..exceptions import RefusedDestination
 from ..models import Partner, Subscription
 from . import figures
+from .fields import trigger_choices
 from .lists import NOTHING, local
 from .pages import Secret, page, reveal
 
@@ -37,11 +38,7 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        names = firing.subscribable()
-        choices = [("", "---------"), *((name, name) for name in names)]
-        if self.instance.trigger and self.instance.trigger not in names:
-            gone = _("%(name)s (no longer in the settings)") % {"name": self.instance.trigger}
-            choices.append((self.instance.trigger, gone))
+        choices = trigger_choices(self.instance.trigger, "---------")
         given = self.fields["trigger"]
         self.fields["trigger"] = forms.ChoiceField(
             choices=choices, label=given.label, help_text=given.help_text

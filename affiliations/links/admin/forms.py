@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -10,10 +9,11 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ... import callbackurl, dates, egress
+from ... import callbackurl, egress
+from ...admin.fields import MomentField, minor_of
 from ...admin.uploads import UploadForm
 from ...exceptions import InvalidMoney, RefusedDestination
-from ...money import DECIMAL_PLACES, Money
+from ...money import DECIMAL_PLACES
 from .. import importing, relay, services
 from ..exceptions import UnreadableFile
 from ..models import Link, default_currency, new_path
@@ -26,22 +26,6 @@ MORE_BYTES = 60 * MAX_LINES
 
 WIDE = {"class": "vLargeTextField", "spellcheck": "false", "autocapitalize": "none"}
 AN_ADDRESS = {**WIDE, "inputmode": "url"}
-
-
-class MomentField(forms.DateTimeField):
-    """A date and a time by the site's clock, which the browser helps to choose."""
-
-    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M:%S")
-
-    def to_python(self, value: Any) -> datetime | None:
-        """Return the moment; raises ValidationError for one that no database can hold."""
-        if value in self.empty_values or isinstance(value, datetime):
-            return super().to_python(value)
-        found = dates.moment(str(value).strip())
-        if found is None:
-            text = _("Must be a date such as 2026-11-20 or 2026-11-20T18:00.")
-            raise ValidationError(text, code="invalid")
-        return found
 
 
 class LinkForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -124,10 +108,9 @@ class LinkForm(forms.ModelForm):  # type: ignore[type-arg]
         floor, currency = (self.cleaned_data.get(name) for name in ("floor_price", "currency"))
         if currency and "floor_price" not in self.errors:
             try:
-                self.instance.floor_minor = Money.of(floor or 0, currency).minor
-            except InvalidMoney as error:
-                text = str(error).removeprefix("amount: ")
-                self.add_error("floor_price", f"{text[:1].upper()}{text[1:]}.")
+                self.instance.floor_minor = minor_of(floor or 0, currency)
+            except ValidationError as error:
+                self.add_error("floor_price", error)
 
     def add_error(self, field: Any, error: Any) -> None:
         """Add what the model objects to, but for what a field has said of itself."""
