@@ -6,7 +6,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
@@ -15,11 +14,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from .. import firing, services
-from ..exceptions import AffiliationsError, InvalidMoney
+from ..exceptions import AffiliationsError
 from ..models import Callback, Conversion, Reversal, Share, Subscription
 from ..models.conversions import MAX_REFERENCE
 from ..money import Money
 from .acting import ActingAdmin
+from .amounts import written
 from .callbacks import badge
 from .lists import NOTHING, PartnerFilter, RecordInline, amount, happened, link, whole
 
@@ -102,10 +102,7 @@ class PartForm(forms.Form):
 
     def clean_amount(self) -> Money:
         """Return the amount as money of the conversion's currency."""
-        try:
-            return Money.of(self.cleaned_data["amount"], self.currency)
-        except InvalidMoney as error:
-            raise ValidationError(str(error).partition(": ")[2], code=error.code) from error
+        return written(self.cleaned_data["amount"], self.currency)
 
 
 class CallbackInline(RecordInline):

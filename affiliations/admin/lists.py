@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
@@ -15,6 +15,7 @@ from django.db import models
 from django.db.models import Max, Min
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.translation import gettext
@@ -26,6 +27,8 @@ from ..models import Partner
 
 #: As far as rows are counted, and pages can be turned.
 BOUND = 10_000
+#: How far back is looked for what no index leads to, unless a period is chosen.
+RECENT = timedelta(days=30)
 #: As many partners as a name may fit for their rows to be gathered and sorted.
 FEW = 100
 NOTHING = "–"
@@ -189,13 +192,16 @@ class PartnerFilter(TextFilter):
     parameter_name = "partner"
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if not self.text:
-            return queryset
-        if partner := with_uid(self.text):
-            return self.of(queryset, [partner])
-        named = Partner.objects.filter(name__icontains=self.text).order_by()
+        return self.named(queryset, self.text) if self.text else queryset
+
+    @classmethod
+    def named(cls, queryset: Any, text: str) -> Any:
+        """Keep the rows of the partners that a text names."""
+        if partner := with_uid(text):
+            return cls.of(queryset, [partner])
+        named = Partner.objects.filter(name__icontains=text).order_by()
         few = list(named.values_list("pk", flat=True)[: FEW + 1])
-        return self.of(queryset, few) if len(few) <= FEW else self.of_many(queryset, named)
+        return cls.of(queryset, few) if len(few) <= FEW else cls.of_many(queryset, named)
 
     @staticmethod
     def of(queryset: Any, partners: Any) -> Any:
@@ -206,6 +212,19 @@ class PartnerFilter(TextFilter):
     def of_many(queryset: Any, partners: Any) -> Any:
         """Keep those of so many that going through all rows finds a page of them sooner."""
         return queryset.filter(models.Exists(partners.filter(pk=models.OuterRef("partner"))))
+
+
+def partner_of(path: str) -> type[PartnerFilter]:
+    """Return a filter for the rows whose partner is found by a path, such as `link__partner`."""
+
+    def of(queryset: Any, partners: Any) -> Any:
+        return queryset.filter(**{f"{path}__in": partners})
+
+    def of_many(queryset: Any, partners: Any) -> Any:
+        return queryset.filter(models.Exists(partners.filter(pk=models.OuterRef(path))))
+
+    named = {"of": staticmethod(of), "of_many": staticmethod(of_many)}
+    return type("PartnerFilter", (PartnerFilter,), named)
 
 
 class HappenedFilter(admin.SimpleListFilter):
@@ -229,6 +248,18 @@ def happened(field: str, title: Any) -> type[HappenedFilter]:
         (HappenedFilter,),
         {"field": field, "title": title, "parameter_name": field.removesuffix("_on")},
     )
+
+
+def recent(request: HttpRequest, rows: Any, field: str) -> Any:
+    """Keep the rows of the chosen period, or else the latest: there may be ten million."""
+    if any(name.startswith(f"{field}__") for name in request.GET):
+        return rows
+    return rows.filter(**{f"{field}__gte": timezone.now() - RECENT})
+
+
+def number(text: str) -> int | None:
+    """Return the key that somebody wrote, or None where the text is none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
 def with_uid(uid: str) -> int | None:

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy
 
 from ..models import Conversion, Visitor
 from .exports import ExportMixin, moment
-from .lists import NOTHING, PartnerFilter, RecordAdmin, happened, link, local, with_uid
+from .lists import NOTHING, PartnerFilter, RecordAdmin, happened, link, local, number, with_uid
 
 WEB = re.compile(r"^https?://")
 SUB_IDS = ("sub1", "sub2", "sub3", "sub4", "sub5")
@@ -159,7 +159,6 @@ def _meant_by(word: str) -> Q:
     named = User._default_manager.filter(**{User.USERNAME_FIELD: word})
     if user := named.values_list("pk", flat=True).first():
         return Q(user=user)
-    is_number = word.isascii() and word.isdecimal() and len(word) < 19
-    if is_number and Visitor.objects.filter(pk=word).exists():
+    if Visitor.objects.filter(pk=number(word)).exists():
         return Q(pk=word)
     return Q(entry_point__icontains=word)

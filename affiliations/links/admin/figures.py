@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Decimal
 
 from django.db import models
-from django.utils.translation import gettext as _
 
 from ...admin.figures import day_of, starts_of
-from ...admin.lists import BOUND, NOTHING
-from ...money import DECIMAL_PLACES
+from ...admin.lists import BOUND
 from ...sums import halves, joined
 from ..models import Link, Transaction
 
@@ -70,22 +66,3 @@ def ever_sold(link: Link) -> tuple[int, dict[str, int], bool]:
             number += 1
             totals[currency] = totals.get(currency, 0) + (minor or 0)
     return number, totals, len(sold) > BOUND
-
-
-def amount(minor: int, currency: str) -> str:
-    """Return an amount as `Money` writes it, also one that is larger than any Money."""
-    places = DECIMAL_PLACES.get(currency)
-    if places is None:
-        return f"{minor} {currency} ({_('in minor units')})"
-    return f"{Decimal(f'{minor}E-{places}'):f} {currency}"
-
-
-def amounts(totals: Mapping[str, int]) -> str:
-    """Return the sums of several currencies in a line."""
-    shown = [amount(minor, currency) for currency, minor in sorted(totals.items())]
-    return ", ".join(shown) or NOTHING
-
-
-def columns(values: Sequence[int], currency: str) -> list[int]:
-    """Return amounts of minor units as whole major ones to be drawn, none as nothing."""
-    return [math.ceil(Decimal(f"{each}E-{DECIMAL_PLACES.get(currency, 0)}")) for each in values]

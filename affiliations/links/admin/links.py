@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ... import charts
+from ...admin import amounts
 from ...admin.acting import ActingAdmin
 from ...admin.exports import ExportMixin
 from ...admin.figures import last_days
@@ -257,12 +258,12 @@ class LinkAdmin(ImportMixin, ExportMixin, ActingAdmin):
 
     @admin.display(description=gettext_lazy("amount"))
     def amount(self, link: Any) -> str:
-        return figures.amounts(link.figures.totals)
+        return amounts.amounts(link.figures.totals)
 
     # For somebody who may only look, and has no form.
     @admin.display(description=gettext_lazy("floor price"))
     def floor_price(self, link: Link) -> str:
-        return figures.amount(link.floor_minor, link.currency)
+        return amounts.amount(link.floor_minor, link.currency)
 
     def heading(self) -> list[str]:
         # As they are imported.
@@ -376,8 +377,8 @@ class LinkAdmin(ImportMixin, ExportMixin, ActingAdmin):
             *(
                 charts.Series(
                     _("Amount in %(currency)s") % {"currency": currency},
-                    figures.columns(values, currency),
-                    [figures.amount(each, currency) for each in values],
+                    amounts.columns(values, currency),
+                    [amounts.amount(each, currency) for each in values],
                 )
                 for currency, values in sorted(found.amounts.items())
             ),
@@ -395,7 +396,7 @@ class LinkAdmin(ImportMixin, ExportMixin, ActingAdmin):
             "outlook": [] if link.deleted_on else addresses.outlook(link, request.user),
             "words": _in_words(found),
             "sold": f"{_number(sold)}+" if more else _number(sold),
-            "totals": figures.amounts(totals),
+            "totals": amounts.amounts(totals),
             "more": more,
             "transactions_url": f"{transactions}?link={link.path}",
             "chart": charts.daily(days, series, title=title),

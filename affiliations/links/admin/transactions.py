@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
-from django.db.models import Exists, OuterRef, Prefetch, Q
+from django.db.models import Prefetch, Q
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -18,27 +17,27 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ...admin.acting import ActingAdmin
+from ...admin.amounts import amounts
 from ...admin.callbacks import badge
 from ...admin.exports import ExportMixin, moment
-from ...admin.lists import NOTHING, PartnerFilter, TextFilter, amount, link, local
+from ...admin.lists import (
+    NOTHING,
+    TextFilter,
+    amount,
+    link,
+    local,
+    number,
+    partner_of,
+    recent,
+)
 from ...models import Callback, CallbackAttempt
 from ...outcomes import REFUSED
 from .. import services
 from ..conf import settings
 from ..models import Link, Transaction
-from .figures import amounts
 
-#: How far back is looked for what no index leads to, unless a period is chosen.
-RECENT = timedelta(days=30)
 State = Transaction.State
 BADGES = {State.COMPLETED: "delivered", State.REFUNDED: "dead"}
-
-
-def recent(request: HttpRequest, rows: Any) -> Any:
-    """Keep the rows of the chosen period, or else those begun lately: there may be ten million."""
-    if any(name.startswith("created_on__") for name in request.GET):
-        return rows
-    return rows.filter(created_on__gte=timezone.now() - RECENT)
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -53,7 +52,7 @@ class StateFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() not in State.values:
             return queryset
-        return recent(request, queryset.filter(state=self.value()))
+        return recent(request, queryset.filter(state=self.value()), "created_on")
 
 
 class LinkFilter(TextFilter):
@@ -67,18 +66,6 @@ class LinkFilter(TextFilter):
         if not self.text:
             return queryset
         return queryset.filter(link__in=list(Link.objects.filter(path=self.text)))
-
-
-class ThroughFilter(PartnerFilter):
-    """Keeps the transactions of a partner's links."""
-
-    @staticmethod
-    def of(queryset: Any, partners: Any) -> Any:
-        return queryset.filter(link__partner__in=partners)
-
-    @staticmethod
-    def of_many(queryset: Any, partners: Any) -> Any:
-        return queryset.filter(Exists(partners.filter(pk=OuterRef("link__partner"))))
 
 
 @admin.register(Transaction)
@@ -95,7 +82,7 @@ class TransactionAdmin(ExportMixin, ActingAdmin):
         "clicked_on",
         "clicks",
     )
-    list_filter = (StateFilter, ThroughFilter, LinkFilter, "created_on")
+    list_filter = (StateFilter, partner_of("link__partner"), LinkFilter, "created_on")
     date_hierarchy = "created_on"
     ordering = ("-created_on",)
     list_per_page = 50
@@ -161,12 +148,12 @@ class TransactionAdmin(ExportMixin, ActingAdmin):
         named = User._default_manager.filter(**{User.USERNAME_FIELD: term})
         if user := named.values_list("pk", flat=True).first():
             return queryset.filter(user=user), False
-        is_number = term.isascii() and term.isdecimal() and len(term) < 19
-        if is_number and Transaction.objects.filter(pk=term).exists():
+        if Transaction.objects.filter(pk=number(term)).exists():
             return queryset.filter(pk=term), False
         if Link.objects.filter(item_id=term).exists():
             return queryset.filter(link__item_id=term), False
-        return recent(request, queryset.filter(Q(network_id=term) | Q(order_id=term))), False
+        rows = queryset.filter(Q(network_id=term) | Q(order_id=term))
+        return recent(request, rows, "created_on"), False
 
     @admin.display(description=gettext_lazy("number"))
     def number(self, row: Transaction) -> str:
