@@ -1,5 +1,5 @@
 """What staff do about rewards: agree on rules, look at accounts, decide on reviews, and pay."""
 
-from . import accounts, payouts, reviews, rules
+from . import accounts, destinations, payout_batches, payouts, reviews, rules
 
-__all__ = ["accounts", "payouts", "reviews", "rules"]
+__all__ = ["accounts", "destinations", "payout_batches", "payouts", "reviews", "rules"]

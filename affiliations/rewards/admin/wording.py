@@ -156,7 +156,9 @@ def in_state(name: str, now: datetime) -> Q:
         return Q(published_on=None)
     # Each of them true or false, never unknown, so that it can be negated.
     never = Q(valid_until__isnull=False, valid_until__lte=F("published_on"))
-    never |= Q(valid_until__isnull=False, valid_from__isnull=False, valid_until__lte=F("valid_from"))
+    never |= Q(
+        valid_until__isnull=False, valid_from__isnull=False, valid_until__lte=F("valid_from")
+    )
     ended = Q(valid_until__isnull=False, valid_until__lte=now) | never
     ahead = Q(published_on__gt=now) | Q(valid_from__isnull=False, valid_from__gt=now)
     published = Q(published_on__isnull=False)

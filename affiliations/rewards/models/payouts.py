@@ -147,7 +147,7 @@ class Payout(models.Model):
         ]
 
     def __str__(self) -> str:
-        return str(self.uid)
+        return f"{self.account.partner or self.account.holder}: {self.money}"
 
     @property
     def money(self) -> Money:
