@@ -233,7 +233,7 @@ def _columns(cells: Sequence[str]) -> dict[str, int]:
 
 def check(lines: Sequence[Line]) -> bool:
     """Note all that is wrong with each line, and tell whether nothing is: a dry run."""
-    rows = Payout.objects.using(router.db_for_write(Payout)).select_related("account")
+    rows = Payout.objects.using(router.db_for_write(Payout)).select_related("account__partner")
     for start in range(0, len(lines), AT_ONCE):
         part = lines[start : start + AT_ONCE]
         said = [line.values.get("reference", "").upper() for line in part]

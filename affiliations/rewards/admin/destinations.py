@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ...admin.lists import LargeChangeList, RecordAdmin, link, with_uid
+from ...admin.lists import LargeChangeList, RecordAdmin, link, number, with_uid
 from ...models import Partner
 from ..ledger import holder_of
 from ..models import Account, Destination
@@ -86,8 +87,14 @@ class DestinationChangeList(LargeChangeList):
 
 
 def _partner_key(holder: str) -> int | None:
-    key = holder.removeprefix(OF_PARTNERS)
-    return int(key) if key != holder and key.isdecimal() and len(key) < 19 else None
+    return number(holder.removeprefix(OF_PARTNERS)) if holder.startswith(OF_PARTNERS) else None
+
+
+class PartnerSelect(AutocompleteSelect):
+    """Partners by name; whatever else somebody has written into the address is nobody."""
+
+    def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
+        return super().optgroups(name, [each for each in value if number(str(each))], attr)
 
 
 @admin.register(Destination)
@@ -120,15 +127,20 @@ class DestinationAdmin(RecordAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return ("holder_",) if obj is not None else ()
 
-    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        form = super().get_form(request, obj, **kwargs)
-        field: Any = form.base_fields.get("partner")
-        if field is not None:
-            # The partners' own page is asked by name, whoever may see them.
-            foreign: Any = Account._meta.get_field("partner")
-            field.widget = AutocompleteSelect(foreign, self.admin_site)
-            field.widget.choices = field.choices
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        form: Any = super().get_form(request, obj, change, **kwargs)
+        # A copy: the field itself is shared with other sites.
+        field = form.base_fields["partner"] = deepcopy(form.base_fields["partner"])
+        field.widget = PartnerSelect(Account._meta.get_field("partner"), self.admin_site)
+        field.widget.choices = field.choices
         return form
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, str | list[str]]:
+        """Return whose it is to be, as the page of a batch says."""
+        found = super().get_changeform_initial_data(request)
+        return {name: text for name, text in found.items() if name in ("partner", "other")}
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str

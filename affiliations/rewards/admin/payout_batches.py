@@ -22,7 +22,6 @@ from django.template.loader import render_to_string
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -367,7 +366,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             "list_url": self._url("changelist"),
         }
         template = "admin/affiliations_rewards/payoutbatch/due.html"
-        return Outcome(html=mark_safe(render_to_string(template, context, request)))  # noqa: S308
+        return Outcome(html=render_to_string(template, context, request))
 
     def _making(self, request: HttpRequest, currency: str, until: Any) -> Steps:
         try:

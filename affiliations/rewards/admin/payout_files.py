@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from tempfile import TemporaryFile
-from typing import Any
+from typing import IO, Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import path, reverse
 from django.utils.translation import gettext as _
 
+from ...streaming import streamed
 from .. import payoutfiles
 from ..models import Method, Payout, PayoutBatch
+
+CHUNK = 64 * 1024
 
 
 class FilesMixin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -58,9 +62,15 @@ class FilesMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         with ZipFile(packed, "w", ZIP_DEFLATED) as archive:
             for name, content in (first, second, *files):
                 archive.writestr(name, content)
-        packed.seek(0)
-        answer = FileResponse(packed, content_type="application/zip")
+        answer = streamed(request, _read(packed), content_type="application/zip")
         return _saved(answer, f"payouts-{batch.pk}-{method}.zip")
+
+
+def _read(packed: IO[bytes]) -> Iterator[bytes]:
+    packed.seek(0)
+    with packed:
+        while chunk := packed.read(CHUNK):
+            yield chunk
 
 
 def _saved(answer: Any, filename: str) -> Any:

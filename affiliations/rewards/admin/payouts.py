@@ -52,6 +52,14 @@ ORIGINS = {
     "fail": (State.DRAFT, State.APPROVED, State.SENT),
     "mark_returned": (State.PAID,),
 }
+#: What is noted of each.
+DONE = {
+    "approve": gettext_lazy("Approved"),
+    "mark_sent": gettext_lazy("Sent by hand"),
+    "mark_paid": gettext_lazy("Paid"),
+    "fail": gettext_lazy("Failed"),
+    "mark_returned": gettext_lazy("Came back"),
+}
 #: Entries of a payout on one page.
 PER_PAGE = 50
 
@@ -362,12 +370,9 @@ class PayoutAdmin(ActingAdmin):
             if selected:
                 self._left(request, len(selected))
             return None
-        form = (
-            form_class(request.POST if "confirmed" in request.POST else None)
-            if form_class
-            else None
-        )
-        if "confirmed" not in request.POST or (form and not form.is_valid()):
+        is_confirmed = "confirmed" in request.POST
+        form = form_class(request.POST if is_confirmed else None) if form_class else None
+        if not is_confirmed or (form and not form.is_valid()):
             shown = {"title": title, "text": text % {"sum": sum_of(rows)}, "form": form}
             return self.question(request, rows, action, **shown)
         said = tuple(form.cleaned_data.values()) if form else ()
@@ -378,8 +383,7 @@ class PayoutAdmin(ActingAdmin):
             except InvalidTransition:
                 continue
             done += 1
-            note = str(getattr(type(self), action).short_description)
-            self.log_change(request, row, ": ".join(filter(None, (note, *said))))
+            self.log_change(request, row, ": ".join(filter(None, (str(DONE[action]), *said))))
         if done:
             words = ngettext("%(n)s payout was changed.", "%(n)s payouts were changed.", done)
             self.message_user(request, words % {"n": done}, messages.SUCCESS)
