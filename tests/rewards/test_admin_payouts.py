@@ -41,11 +41,13 @@ def page(client, name, *args, **query):
 
 def text_of(response):
     data = response.getvalue() if response.streaming else response.content
-    return unescape(data.decode())
+    # In between stands what keeps an amount on one line.
+    return unescape(data.decode()).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def told(response):
-    return [str(message) for message in response.context["messages"]]
+    said = [str(message) for message in response.context["messages"]]
+    return [text.replace("\N{NO-BREAK SPACE}", " ") for text in said]
 
 
 def act(client, name, action, *rows, **more):
@@ -123,7 +125,7 @@ class TestMaking:
         facts = dict(re.findall(r"<dt>([^<]+?)\s*</dt><dd>([^<]+)</dd>", text))
         assert facts == {
             "To be paid": "2",
-            "Sum": "1294.56 EUR",
+            "Sum": "1,294.56 EUR",
             "Have too little (less than 50.00 EUR)": "1",
             "To be paid, but without a destination": "1",
         }
@@ -131,7 +133,7 @@ class TestMaking:
         response = self.confirmed(admin_client, text)
         batch = PayoutBatch.objects.get()
         assert response.redirect_chain == [(address("payoutbatch_change", batch.pk), 302)]
-        assert told(response) == ["2 payouts were made, of 1294.56 EUR in all."]
+        assert told(response) == ["2 payouts were made, of 1,294.56 EUR in all."]
         assert batch.payouts.count() == 2
         [entry] = LogEntry.objects.all()
         assert (entry.object_id, entry.is_addition()) == (str(batch.pk), True)

@@ -1,5 +1,7 @@
 """The admin of payouts in a real Chromium, by daylight and by night, on a desk and on a phone."""
 
+from datetime import timedelta
+
 import pytest
 from playwright.sync_api import expect
 
@@ -18,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 @pytest.fixture
 def busy(transactional_db, settings):
     """A batch with payouts in every state, and what is due for another one."""
-    settings.AFFILIATE_HOLD *= 0
+    settings.AFFILIATE_HOLD = timedelta(0)
     make_rule(10)
     anna = owe(12_345_678, make_partner(name="Anna’s blog about everything that can be painted"))
     convert(anna, minor=250_000, reference="A-1001")
@@ -171,7 +173,7 @@ def test_payouts_are_made_approved_sent_and_settled_by_clicking(staff, transacti
     lost = Payout.objects.latest("pk")
     expect(page.locator(".select2-selection__rendered")).to_contain_text(lost.account.partner.name)
     page.get_by_label("Method").select_option("wise")
-    page.get_by_label("Name", exact=True).fill("Carla")
+    page.get_by_label("Name:", exact=True).fill("Carla")
     page.get_by_label("Recipient’s e-mail address").fill("carla@example.com")
     page.get_by_role("button", name="Save", exact=True).click()
     page.goto(address("payoutbatch_change", batch.pk))

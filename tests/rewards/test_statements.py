@@ -142,7 +142,7 @@ def test_it_says_what_became_of_it(payout, steps, said):
         do[step](payout)
     text = page_of(Payout.objects.get(pk=payout.pk)).getvalue().decode()
     assert said in text
-    assert ("it is owed again, and" in text) == (payout.state in ("failed", "returned"))
+    assert ("it is owed again, and will" in text) == (payout.state in ("failed", "returned"))
     assert ("T-9" in text) == ("send" in steps)
     assert ("by hand" in text) == ("send" in steps)
     assert HOSTILE not in text

@@ -97,6 +97,15 @@ class PartnerSelect(AutocompleteSelect):
         return super().optgroups(name, [each for each in value if number(str(each))], attr)
 
 
+def _partner_of(destination: Any) -> Partner | None:
+    """Return the partner who is paid there, asked for once unless the list knows them."""
+    if not hasattr(destination, "partner"):
+        key = _partner_key(destination.holder)
+        destination.partner = Partner.objects.filter(pk=key).first() if key else None
+    found: Partner | None = destination.partner
+    return found
+
+
 @admin.register(Destination)
 class DestinationAdmin(RecordAdmin):
     form = DestinationForm
@@ -153,10 +162,15 @@ class DestinationAdmin(RecordAdmin):
         field = "email" if "@" in term else "holder"
         return queryset.filter(**{field: term}), False
 
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        answer = super().render_change_form(request, context, *args, **kwargs)
+        if (destination := kwargs.get("obj")) is not None:
+            context["subtitle"] = _partner_of(destination) or destination.holder
+        return answer
+
     @admin.display(description=gettext_lazy("holder"))
     def holder_(self, destination: Any) -> Any:
-        if not hasattr(destination, "partner"):
-            key = _partner_key(destination.holder)
-            destination.partner = Partner.objects.filter(pk=key).first() if key else None
-        partner = destination.partner
+        partner = _partner_of(destination)
         return link(self.admin_site, partner) if partner else destination.holder

@@ -27,7 +27,6 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ... import charts
 from ...admin.acting import ActingAdmin
-from ...admin.amounts import amount
 from ...admin.callbacks import intcomma
 from ...admin.fields import MomentField
 from ...admin.lists import LargeChangeList
@@ -42,6 +41,7 @@ from .destinations import add_url
 from .payout_files import FilesMixin
 from .payout_results import ResultsMixin
 from .payouts import ReasonForm, badge
+from .wording import money
 
 State = Payout.State
 #: Payouts, and payees that cannot be paid, that a page shows.
@@ -123,7 +123,7 @@ class DueForm(forms.Form):
 
 @admin.register(PayoutBatch)
 class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
-    list_display = ("number", "currency", "created_on", "until", "payouts_", "sum_", "states_")
+    list_display = ("number", "currency", "states_", "payouts_", "sum_", "created_on", "until")
     list_filter = ("currency", "created_on")
     ordering = ("-created_on", "-pk")
     list_per_page = 20
@@ -151,7 +151,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
 
     @admin.display(description=gettext_lazy("sum"))
     def sum_(self, batch: Any) -> str:
-        return amount(batch.states.minor, batch.currency)
+        return money(batch.states.minor, batch.currency)
 
     @admin.display(description=gettext_lazy("states"))
     def states_(self, batch: Any) -> Any:
@@ -185,7 +185,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
         may_act = self.has_act_permission(request)
         return {
             "number": intcomma(batch.states.number),
-            "sum": amount(batch.states.minor, batch.currency),
+            "sum": money(batch.states.minor, batch.currency),
             "bar": batch.states.bar,
             "words": batch.states.words,
             "rows": [self._row(payout) for payout in rows[:SHOWN]],
@@ -204,7 +204,12 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             args=[payout.pk],
             current_app=self.admin_site.name,
         )
-        return {"payout": payout, "url": url, "badge": badge(payout)}
+        return {
+            "payout": payout,
+            "url": url,
+            "badge": badge(payout),
+            "sum": money(payout.minor, payout.account.currency),
+        }
 
     def _url(self, name: str, *args: Any) -> str:
         name = f"admin:affiliations_rewards_payoutbatch_{name}"
@@ -244,7 +249,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             return None
         number, minor = states_of([batch]).get(batch.pk, States()).get(State.DRAFT, (0, 0))
         text = _("%(number)s drafts, %(sum)s in all, can be sent then.")
-        text %= {"number": intcomma(number), "sum": amount(minor, batch.currency)}
+        text %= {"number": intcomma(number), "sum": money(minor, batch.currency)}
         title = _("Approve all of this batch?")
         if asked := self.confirmation(request, [batch], "approve_all", title=title, text=text):
             return asked
@@ -269,7 +274,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
         )
         words = {
             "number": intcomma(row["number"]),
-            "sum": amount(joined(row, "all"), batch.currency),
+            "sum": money(joined(row, "all"), batch.currency),
             "method": method.label,
         }
         title = _("Send by %(method)s?") % words
@@ -299,7 +304,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
         form = ReasonForm(request.POST if "confirmed" in request.POST else None)
         if not form.is_valid():
             number, minor = found.get(State.DRAFT, (0, 0))
-            words = {"number": intcomma(number), "sum": amount(minor, batch.currency)}
+            words = {"number": intcomma(number), "sum": money(minor, batch.currency)}
             text = _(
                 "%(number)s drafts, %(sum)s in all, fail: nobody is paid, and what they are of is "
                 "available again, for another batch."
@@ -357,10 +362,10 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             return Outcome(str(error), messages.ERROR, self._url("make"), _("Back"))
         context = {
             "due": due,
-            "sum": amount(due.money.minor, currency),
+            "sum": money(due.money.minor, currency),
             "until": until,
             "until_text": until.isoformat(),
-            "minimum": amount(least.minor, currency),
+            "minimum": money(least.minor, currency),
             "currency": currency,
             "make_url": self._url("make"),
             "list_url": self._url("changelist"),
@@ -378,7 +383,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             url, label = self._url("changelist"), _("See the batches")
             return Outcome(text, messages.WARNING, url, label)
         made = payouts.totals(batch, currency)
-        words = {"n": intcomma(made.holders), "sum": amount(made.money.minor, currency)}
+        words = {"n": intcomma(made.holders), "sum": money(made.money.minor, currency)}
         text = ngettext(
             "%(n)s payout was made, of %(sum)s.",
             "%(n)s payouts were made, of %(sum)s in all.",

@@ -13,11 +13,11 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import path, reverse
 from django.utils.formats import date_format
 from django.utils.html import format_html
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ...admin.acting import ActingAdmin
-from ...admin.amounts import amount, amounts
 from ...admin.lists import (
     NOTHING,
     BoundedPaginator,
@@ -34,6 +34,7 @@ from .. import payouts, statements
 from ..models import Entry, Method, Payout, PayoutBatch
 from ..models.payouts import MAX_REASON, MAX_REFERENCE
 from ..settling import is_reference
+from .wording import money
 
 State = Payout.State
 BADGES = {
@@ -76,7 +77,7 @@ def sum_of(rows: list[Payout]) -> str:
     for row in rows:
         currency = row.account.currency
         totals[currency] = totals.get(currency, 0) + row.minor
-    return amounts(totals)
+    return ", ".join(money(minor, currency) for currency, minor in sorted(totals.items()))
 
 
 class ReferenceForm(forms.Form):
@@ -153,14 +154,13 @@ class BatchFilter(TextFilter):
 @admin.register(Payout)
 class PayoutAdmin(ActingAdmin):
     list_display = (
-        "number",
+        "payee_",
         "badge",
-        "payee",
         "amount",
         "way",
-        "batch_",
         "created_on",
-        "settled_on",
+        "batch_",
+        "number",
     )
     list_filter = (
         "state",
@@ -214,13 +214,17 @@ class PayoutAdmin(ActingAdmin):
         return badge(payout)
 
     @admin.display(description=gettext_lazy("payee"))
+    def payee_(self, payout: Payout) -> str:
+        return Truncator(payout.account.partner or payout.account.holder).chars(60)
+
+    @admin.display(description=gettext_lazy("payee"))
     def payee(self, payout: Payout) -> Any:
         partner = payout.account.partner
         return link(self.admin_site, partner) if partner else payout.account.holder
 
     @admin.display(description=gettext_lazy("amount"))
     def amount(self, payout: Payout) -> str:
-        return amount(payout.minor, payout.account.currency)
+        return money(payout.minor, payout.account.currency)
 
     @admin.display(description=gettext_lazy("method"))
     def way(self, payout: Payout) -> Any:
@@ -423,5 +427,5 @@ def _line(site: Any, entry: Entry, currency: str) -> dict[str, Any]:
         "when": entry.created_on,
         "kind": entry.get_kind_display(),
         "about": link(site, commission.conversion) if commission else entry.memo or NOTHING,
-        "amount": amount(entry.minor, currency),
+        "amount": money(entry.minor, currency),
     }
