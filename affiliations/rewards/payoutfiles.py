@@ -4,6 +4,11 @@ A file of PayPal's Payouts Web has no heading; its columns are the recipient, th
 currency, a customer ID of up to 30 characters without blanks, a note and the recipient's wallet
 (developer.paypal.com/payouts/web). One of Wise's has the columns of its template for recipients
 who are known by their e-mail address (wise.com/help/articles/2663302).
+
+What statuses providers know they say (developer.paypal.com/api/payments.payouts-batch,
+docs.wise.com/api-docs/api-reference/transfer); how the columns of the files are called in which
+they tell of them they do not: PayPal's activity report has those that its reader has chosen. So
+several names are known, and whoever imports one is shown first what is understood.
 """
 
 from __future__ import annotations
@@ -190,7 +195,8 @@ def read(data: bytes) -> list[Line]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidResultFile(_("It is not written in UTF-8.")) from error
-    reader = csv.reader(StringIO(text, newline=""), strict=True)
+    separator = csvexport.separator_of(text)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
     names: dict[str, int] | None = None
     lines: list[Line] = []
     try:

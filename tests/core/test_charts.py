@@ -89,3 +89,18 @@ def test_names_are_text():
     hostile = "</title><script>alert(1)</script>"
     svg(sparkline([1], title=hostile))
     svg(daily(DAYS, [Series(hostile, [1] * 30)], title=hostile))
+
+
+@given(st.lists(st.integers(0, 10**9), max_size=6))
+def test_parts_fill_their_bar_and_each_can_be_seen(numbers):
+    parts = [(f"p{index}", number) for index, number in enumerate(numbers)]
+    drawing = svg(charts.stacked(parts, title="States"))
+    bars = list(drawing.iter("rect"))
+    assert [each.get("class") for each in bars] == [
+        f"aff-part-{name}" for name, number in parts if number
+    ]
+    widths = [float(each.get("width")) for each in bars]
+    assert all(width >= 2 for width in widths)
+    ends = [float(each.get("x")) + float(each.get("width")) for each in bars]
+    assert ends == sorted(ends)
+    assert not ends or abs(ends[-1] + 1 - charts.BAR_WIDTH) < 0.1

@@ -8,10 +8,11 @@ from html import unescape
 from itertools import count
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.urls import reverse
 from django.utils import timezone
 
@@ -22,6 +23,7 @@ from affiliations.rewards.admin import payout_results
 from affiliations.rewards.audit import Audit
 from affiliations.rewards.models import Destination, Entry, Payout, PayoutBatch
 from tests.core.factories import make_partner, make_user
+from tests.core.promises.test_races import at_once
 from tests.rewards.factories import account_of
 
 pytestmark = pytest.mark.django_db
@@ -774,3 +776,71 @@ class TestDestination:
             text = page(admin_client, "destination_changelist", q=query)
             assert partner.name in text
             assert text.count("field-holder_") == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_streamed_is_streamed_under_asgi_too(admin_user, monkeypatch):
+    monkeypatch.setattr(progress, "PATIENCE", 0)
+    monkeypatch.setattr(progress, "EVERY", 0)
+    monkeypatch.setattr(payouts, "SLICE", 2)
+    form = payoutfiles.FORMATS["paypal"]._replace(most=2)
+    monkeypatch.setitem(payoutfiles.FORMATS, "paypal", form)
+    batch = sent("paypal", "paypal", "paypal")
+    for _ in range(5):
+        owe()
+    payout = batch.payouts.first()
+    client = AsyncClient()
+
+    async def ask(method, name, *args, **data):
+        response = await getattr(client, method)(address(name, *args), data)
+        assert response.is_async
+        return b"".join([piece async for piece in response])
+
+    async def all_of_them():
+        await client.aforce_login(admin_user)
+        due = await ask("get", "payoutbatch_make", currency="EUR")
+        made = await ask("post", "payoutbatch_make", currency="EUR")
+        statement = await ask("get", "payout_statement", payout.pk)
+        table = await ask("get", "payout_statement_csv", payout.pk)
+        files = await ask("get", "payoutbatch_files", batch.pk, "paypal")
+        return due, made, statement, table, files
+
+    due, made, statement, table, files = async_to_sync(all_of_them)()
+    assert b"Make 5 payouts" in due
+    assert b"8 of 8 accounts" in due
+    assert b"5 payouts were made" in made
+    assert payout.reference.encode() in statement
+    assert payout.reference.encode() in table
+    assert len(zipfile.ZipFile(io.BytesIO(files)).namelist()) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_make_at_once_one_makes_them(admin_user):
+    for _ in range(5):
+        owe()
+
+    def work():
+        client = Client()
+        client.force_login(admin_user)
+        return told(client.post(address("payoutbatch_make"), {"currency": "EUR"}, follow=True))[0]
+
+    said = at_once(4, work)
+    assert sorted("were made" in each for each in said) == [False, False, False, True]
+    assert (Payout.objects.count(), PayoutBatch.objects.count()) == (5, 1)
+    assert list(Audit().differences()) == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("action", ["approve", "fail"])
+def test_of_many_who_press_a_button_at_once_one_does_it(admin_user, action):
+    payout = made().payouts.get()
+
+    def work():
+        client = Client()
+        client.force_login(admin_user)
+        return told(do(client, action, payout, reason="closed"))[0]
+
+    said = at_once(4, work)
+    assert said.count("1 payout was changed.") == 1
+    assert LogEntry.objects.count() == 1
+    assert list(Audit().differences()) == []

@@ -255,6 +255,15 @@ def test_what_comes_back_after_it_was_paid_is_owed_again_and_once(status):
     assert lines[0].problems == ["status: it says “Failed”, but of the payout is known: came back."]
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_cells_may_be_parted_as_other_countries_do_it(separator):
+    pay_to(1)
+    data = answered(of(sent().payouts.get(), "Completed", amount="60.00"))
+    lines = payoutfiles.read(data.replace(b",", separator.encode()))
+    assert payoutfiles.check(lines)
+    assert lines[0].outcome == "paid"
+
+
 def test_decimal_commas_are_written_where_they_are_wanted():
     pay_to(1, minor=123_456)
     batch = sent()
