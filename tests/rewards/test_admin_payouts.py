@@ -499,7 +499,10 @@ class TestPayout:
             {"partner": "nobody\0"},
         ):
             assert self.listed(admin_client, **query) == [], query
-        self.listed(admin_client, q="a\0b")
+        for query in ({"q": "a\0b"}, {"state": "\0"}, {"method": "\0"}):
+            self.listed(admin_client, **query)
+            page(admin_client, "destination_changelist", **query)
+            page(admin_client, "payoutbatch_changelist", **query, currency="\0")
         assert self.listed(admin_client, method="cash") == [first.pk, second.pk]
 
     STEPS = (

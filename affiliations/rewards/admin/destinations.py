@@ -20,6 +20,7 @@ from ...models import Partner
 from ..ledger import holder_of
 from ..models import Account, Destination
 from ..models.ledger import SITE
+from .payout_filters import MethodFilter
 
 OF_PARTNERS = holder_of(0).removesuffix("0")
 
@@ -110,7 +111,7 @@ def _partner_of(destination: Any) -> Partner | None:
 class DestinationAdmin(RecordAdmin):
     form = DestinationForm
     list_display = ("holder_", "method", "name", "email")
-    list_filter = ("method",)
+    list_filter = (MethodFilter,)
     ordering = ("-pk",)
     list_per_page = 50
     search_fields = ("email",)

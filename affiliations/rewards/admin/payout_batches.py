@@ -39,6 +39,7 @@ from ..conf import minimum
 from ..models import Account, Method, Payout, PayoutBatch
 from .destinations import add_url
 from .payout_files import FilesMixin
+from .payout_filters import OwnCurrencyFilter
 from .payout_results import ResultsMixin
 from .payouts import ReasonForm, badge
 from .wording import money
@@ -124,7 +125,7 @@ class DueForm(forms.Form):
 @admin.register(PayoutBatch)
 class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
     list_display = ("number", "currency", "states_", "payouts_", "sum_", "created_on", "until")
-    list_filter = ("currency", "created_on")
+    list_filter = (OwnCurrencyFilter, "created_on")
     ordering = ("-created_on", "-pk")
     list_per_page = 20
     fields = readonly_fields = ("currency", "created_on", "until")

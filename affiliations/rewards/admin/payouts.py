@@ -21,19 +21,18 @@ from ...admin.acting import ActingAdmin
 from ...admin.lists import (
     NOTHING,
     BoundedPaginator,
-    TextFilter,
     link,
     local,
-    number,
     partner_of,
     recent,
     with_uid,
 )
 from ...exceptions import InvalidTransition
 from .. import payouts, statements
-from ..models import Entry, Method, Payout, PayoutBatch
+from ..models import Entry, Payout
 from ..models.payouts import MAX_REASON, MAX_REFERENCE
 from ..settling import is_reference
+from .payout_filters import BatchFilter, CurrencyFilter, StateFilter, WayFilter
 from .wording import money
 
 State = Payout.State
@@ -110,47 +109,6 @@ class ReasonForm(forms.Form):
     )
 
 
-class CurrencyFilter(admin.SimpleListFilter):
-    """Keeps the payouts in a currency."""
-
-    title = gettext_lazy("currency")
-    parameter_name = "currency"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        codes = PayoutBatch.objects.order_by("currency").values_list("currency", flat=True)
-        return [(code, code) for code in codes.distinct()]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        value = self.value()
-        return queryset.filter(batch__currency=value) if value else queryset
-
-
-class MethodFilter(admin.SimpleListFilter):
-    """Keeps the payouts that were sent in a way."""
-
-    title = gettext_lazy("method")
-    parameter_name = "method"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [*Method.choices, ("hand", gettext_lazy("by hand"))]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() == "hand":
-            return queryset.filter(method="", sent_on__isnull=False)
-        return queryset.filter(method=self.value()) if self.value() in Method.values else queryset
-
-
-class BatchFilter(TextFilter):
-    """Keeps the payouts of a batch."""
-
-    title = gettext_lazy("batch")
-    label = gettext_lazy("Number of the batch")
-    parameter_name = "batch"
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(batch=number(self.text)) if self.text else queryset
-
-
 @admin.register(Payout)
 class PayoutAdmin(ActingAdmin):
     list_display = (
@@ -163,9 +121,9 @@ class PayoutAdmin(ActingAdmin):
         "number",
     )
     list_filter = (
-        "state",
+        StateFilter,
         CurrencyFilter,
-        MethodFilter,
+        WayFilter,
         partner_of("account__partner"),
         BatchFilter,
         "created_on",
@@ -400,7 +358,6 @@ class PayoutAdmin(ActingAdmin):
         text = ngettext(
             "%(n)s payout was left as it is: it is in another state by now.",
             "%(n)s payouts were left as they are: they are in another state by now.",
-            number,
         )
         self.message_user(request, text % {"n": number}, messages.WARNING)
 
