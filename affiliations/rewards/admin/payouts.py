@@ -358,6 +358,7 @@ class PayoutAdmin(ActingAdmin):
         text = ngettext(
             "%(n)s payout was left as it is: it is in another state by now.",
             "%(n)s payouts were left as they are: they are in another state by now.",
+            number,
         )
         self.message_user(request, text % {"n": number}, messages.WARNING)
 
