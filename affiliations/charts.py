@@ -16,7 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
-__all__ = ["Difference", "Series", "daily", "differences", "sparkline", "table"]
+__all__ = ["Difference", "Series", "daily", "differences", "sparkline", "stacked", "table"]
 
 # In the drawing's own units; the page scales it.
 WIDTH = 720
@@ -30,6 +30,7 @@ SPARK_HEIGHT = 24
 LABEL_EVERY = 7  # days
 ROW = 46  # a difference: its words, and its bar below them
 BAR = 12
+BAR_WIDTH, BAR_HEIGHT = 160, 12  # of what is stacked
 
 
 class Series(NamedTuple):
@@ -54,6 +55,33 @@ def sparkline(values: Sequence[int], *, title: str) -> SafeString:
         SPARK_HEIGHT,
         title,
         _columns(values, max(values, default=0), 0, SPARK_HEIGHT, SPARK_HEIGHT, STEP, STEP - 1),
+    )
+
+
+def stacked(parts: Sequence[tuple[str, int]], *, title: str) -> SafeString:
+    """Draw the parts of a whole side by side, each a name for its class and a number.
+
+    `title` says in words what the lengths show. However small, a part can be seen.
+    """
+    there = [(name, number) for name, number in parts if number > 0]
+    total = sum(number for _, number in there)
+    room = BAR_WIDTH - 3 * len(there)
+    widths = [3 + room * number / total for _, number in there]
+    lefts = [0.0, *accumulate(widths)]
+    bars = (
+        # A gap parts them for whoever cannot tell the colours.
+        (name, round(left, 2), round(width - 1, 2), BAR_HEIGHT)
+        for (name, _), left, width in zip(there, lefts, widths, strict=False)
+    )
+    return format_html(
+        '<svg class="aff-stacked" role="img" focusable="false" width="{0}" height="{1}" '
+        'viewBox="0 0 {0} {1}" aria-label="{2}"><title>{2}</title>{3}</svg>',
+        BAR_WIDTH,
+        BAR_HEIGHT,
+        title,
+        format_html_join(
+            "", '<rect class="aff-part-{}" x="{}" y="0" width="{}" height="{}" rx="1"/>', bars
+        ),
     )
 
 

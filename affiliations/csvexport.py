@@ -12,7 +12,7 @@ from django.http import HttpRequest, StreamingHttpResponse
 
 from .streaming import streamed
 
-__all__ = ["cell", "lines", "response", "text_of"]
+__all__ = ["cell", "lines", "response", "separator_of", "text_of"]
 
 #: What makes a spreadsheet take a cell for a formula (OWASP ASVS 5.0, 1.2.10), with the wide forms
 #: that some take for the same.
@@ -20,6 +20,8 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 #: Excel takes a file without it for one in the machine's own encoding.
 BYTE_ORDER_MARK = "\ufeff"
 CHUNK = 64 * 1024
+#: By what spreadsheets part cells, in one country or another.
+SEPARATORS = (",", ";", "\t")
 
 
 def cell(value: Any) -> str:
@@ -32,6 +34,12 @@ def cell(value: Any) -> str:
 def text_of(cell: str) -> str:
     """Return what a cell that `cell` has written holds."""
     return cell[1:] if cell.startswith("'") and _is_formula(cell) else cell
+
+
+def separator_of(text: str) -> str:
+    """Return by what the cells of a file are parted, as its first line has it."""
+    heading = text.lstrip("\ufeff\r\n ").partition("\n")[0]
+    return max(SEPARATORS, key=heading.count)
 
 
 def _is_formula(text: str) -> bool:
@@ -58,8 +66,7 @@ def response(
     request: HttpRequest, filename: str, heading: Iterable[Any], rows: Iterable[Iterable[Any]]
 ) -> StreamingHttpResponse:
     """Answer with a file to be saved as `filename`, which is ASCII, without holding all of it."""
-    chunks = streamed(request, lines(heading, rows))
-    answer = StreamingHttpResponse(chunks, content_type="text/csv; charset=utf-8")
+    chunks = lines(heading, rows)
+    answer = streamed(request, chunks, content_type="text/csv; charset=utf-8")
     answer.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
-    answer.headers["Cache-Control"] = "private, no-store"
     return answer

@@ -1,4 +1,4 @@
-"""Read the moments that people write."""
+"""Read the moments that people write, and show them by their clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-__all__ = ["moment"]
+__all__ = ["local", "moment"]
 
 #: Beyond these, a change of the time zone may leave what a datetime can hold.
 FIRST_YEAR, LAST_YEAR = 1970, 9998
@@ -31,3 +31,8 @@ def moment(text: str) -> datetime | None:
     if not settings.USE_TZ:
         return timezone.make_naive(found) if timezone.is_aware(found) else found
     return found if timezone.is_aware(found) else timezone.make_aware(found)
+
+
+def local(moment: datetime) -> datetime:
+    """Return a moment by the site's clock, which a naive one is taken to be."""
+    return timezone.localtime(moment) if timezone.is_aware(moment) else moment

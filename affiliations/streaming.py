@@ -1,4 +1,4 @@
-"""Answer piece by piece, under WSGI and ASGI alike."""
+"""Answer with what is written while it is read, under WSGI and under ASGI."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ from collections.abc import AsyncIterator, Iterator
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest
+from django.http import HttpRequest, StreamingHttpResponse
 
 __all__ = ["streamed"]
 
 
 def streamed(
-    request: HttpRequest, chunks: Iterator[bytes]
-) -> Iterator[bytes] | AsyncIterator[bytes]:
-    """Return chunks, none of them empty, as a StreamingHttpResponse wants them.
-
-    Under ASGI Django reads a plain iterator to its end before it sends the first byte.
-    """
-    return _in_thread(chunks) if isinstance(request, ASGIRequest) else chunks
+    request: HttpRequest, chunks: Iterator[bytes], *, content_type: str
+) -> StreamingHttpResponse:
+    """Answer with chunks, none of which is empty, without holding all of them; no cache gets it."""
+    # Under ASGI Django reads a plain iterator to its end before it sends the first byte.
+    content = _in_thread(chunks) if isinstance(request, ASGIRequest) else chunks
+    answer = StreamingHttpResponse(content, content_type=content_type)
+    answer.headers["Cache-Control"] = "private, no-store"
+    return answer
 
 
 async def _in_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    # The thread of all synchronous code of a request: its connections are the ones to close.
     following = sync_to_async(lambda: next(chunks, b""))
     while chunk := await following():
         yield chunk

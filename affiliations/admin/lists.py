@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode
@@ -21,6 +21,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from ..dates import local as local
 from ..exceptions import InvalidMoney
 from ..models import Partner
 from .fields import PickOne
@@ -80,11 +81,6 @@ class Span(models.QuerySet[Any]):
             months = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
             return [date(month // 12, month % 12 + 1, 1) for month in months]
         return [date(year, 1, 1) for year in range(first.year, last.year + 1)]
-
-
-def local(moment: datetime) -> datetime:
-    """Return a moment by the site's clock, which a naive one is taken to be."""
-    return timezone.localtime(moment) if timezone.is_aware(moment) else moment
 
 
 class LargeChangeList(ChangeList):

@@ -47,7 +47,6 @@ SPELT = {
 }
 #: What exports have besides; it follows from the path.
 IGNORED = ("address",)
-SEPARATORS = ",;\t"
 #: Stands for no parameter at all; an empty cell is as one that is not there.
 NOTHING_PASSED = "-"
 YES = frozenset(("yes", "true", "on", "1"))
@@ -78,8 +77,7 @@ def read(data: bytes | str, *, most: int | None = None) -> list[Line]:
     not; then nothing of it can be trusted.
     """
     text = _decoded(data) if isinstance(data, bytes) else data.removeprefix("\ufeff")
-    heading = text.lstrip("\r\n ").partition("\n")[0]
-    separator = max(SEPARATORS, key=heading.count)
+    separator = csvexport.separator_of(text)
     file = StringIO(text, newline="")
     reader = csv.reader(file, delimiter=separator, skipinitialspace=True, strict=True)
     columns: list[str] = []

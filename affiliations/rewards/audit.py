@@ -431,8 +431,8 @@ def _problems_of_payouts(payouts: Sequence[Payout]) -> dict[int, list[str]]:
             found[payout.pk].append(f"its entries sum to {paid}, not to {payout.minor}")
         if row and row["foreign"]:
             found[payout.pk].append(f"{row['foreign']} of its entries are another account's")
-        has_failed = payout.state == Payout.State.FAILED
-        if row and row["claims"] != (0 if has_failed else row["number"]):
+        gave_back = payout.state in Payout.GAVE_BACK
+        if row and row["claims"] != (0 if gave_back else row["number"]):
             found[payout.pk].append(
                 f"it is {payout.state}, and has {row['claims']} of {row['number']} entries taken"
             )
@@ -447,7 +447,7 @@ def _problems_of_payouts(payouts: Sequence[Payout]) -> dict[int, list[str]]:
         ):
             found[payout.pk].append(f"it is posted from the account {entry.contra}")
         undone_minor = back.get(entry.pk, 0)
-        if undone_minor != (-entry.minor if has_failed else 0):
+        if undone_minor != (-entry.minor if gave_back else 0):
             found[payout.pk].append(f"it is {payout.state}, and {undone_minor} of it is reversed")
     return found
 

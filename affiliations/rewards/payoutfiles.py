@@ -4,6 +4,11 @@ A file of PayPal's Payouts Web has no heading; its columns are the recipient, th
 currency, a customer ID of up to 30 characters without blanks, a note and the recipient's wallet
 (developer.paypal.com/payouts/web). One of Wise's has the columns of its template for recipients
 who are known by their e-mail address (wise.com/help/articles/2663302).
+
+What statuses providers know they say (developer.paypal.com/api/payments.payouts-batch,
+docs.wise.com/api-docs/api-reference/transfer); how the columns of the files are called in which
+they tell of them they do not: PayPal's activity report has those that its reader has chosen. So
+several names are known, and whoever imports one is shown first what is understood.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from io import StringIO
 from itertools import groupby, islice
 from typing import Any, NamedTuple
@@ -26,6 +32,7 @@ from . import payouts
 from .exceptions import InvalidResultFile
 from .models import Method, Payout, PayoutBatch
 from .models.payouts import MAX_REFERENCE
+from .settling import is_reference
 
 __all__ = ["Line", "Result", "apply", "check", "files", "read"]
 
@@ -41,9 +48,13 @@ class Format(NamedTuple):
     most: int
 
 
+#: Before the reference, in what is said to the recipient.
+NOTE = "Payout "
+
+
 def _paypal(payout: Payout) -> tuple[Any, ...]:
     money = payout.money
-    note = f"Payout {payout.reference}"
+    note = f"{NOTE}{payout.reference}"
     return payout.email, money.amount, money.currency, payout.reference, note, "PAYPAL"
 
 
@@ -73,11 +84,12 @@ FORMATS = {
 }
 
 
-def files(batch: PayoutBatch, method: str) -> Iterator[tuple[str, bytes]]:
+def files(batch: PayoutBatch, method: str, *, commas: bool = False) -> Iterator[tuple[str, bytes]]:
     """Yield names and contents of the files by which what `send_batch` has sent is paid.
 
     As many as the provider's limit makes necessary, and the same ones each time, but for what is
     settled since. A payout's `reference` stands in it, by which the provider's answer is read.
+    With `commas`, as PayPal wants it in countries where they are the decimal ones.
     """
     form = FORMATS[Method(method)]
     rows = Payout.objects.using(router.db_for_write(Payout)).filter(batch=batch, method=method)
@@ -88,17 +100,20 @@ def files(batch: PayoutBatch, method: str) -> Iterator[tuple[str, bytes]]:
             number += 1
             left = [payout for payout in part if payout.state == Payout.State.SENT]
             if left:
-                yield f"payouts-{batch.pk}-{method}-{number}.csv", _file(form, left)
+                yield f"payouts-{batch.pk}-{method}-{number}.csv", _file(form, left, commas)
 
 
-def _file(form: Format, rows: Sequence[Payout]) -> bytes:
+def _file(form: Format, rows: Sequence[Payout], commas: bool) -> bytes:
     buffer = StringIO()
     # No mark of byte order: PayPal would take it for a part of the first recipient.
     writer = csv.writer(buffer)
     if form.heading:
         writer.writerow(form.heading)
     for payout in rows:
-        writer.writerow([csvexport.cell(value) for value in form.cells(payout)])
+        cells = form.cells(payout)
+        if commas:
+            cells = tuple(f"{x}".replace(".", ",") if isinstance(x, Decimal) else x for x in cells)
+        writer.writerow([csvexport.cell(value) for value in cells])
     return buffer.getvalue().encode()
 
 
@@ -114,7 +129,9 @@ COLUMNS = {
     "currency": ("currency", "targetcurrency"),
 }
 REQUIRED = ("reference", "status")
-PAID, FAILED, OPEN = "paid", "failed", "open"
+PAID, FAILED, RETURNED, OPEN = "paid", "failed", "returned", "open"
+#: The money is back at the site's: whatever was paid before is so no more.
+BACK = "back"
 #: What providers say, spelt as the columns are. Of all else we do not guess what it means.
 STATUSES = {
     "completed": PAID,
@@ -123,10 +140,10 @@ STATUSES = {
     "outgoingpaymentsent": PAID,
     "failed": FAILED,
     "denied": FAILED,
-    "returned": FAILED,
-    "refunded": FAILED,
-    "fundsrefunded": FAILED,
-    "reversed": FAILED,
+    "returned": BACK,
+    "refunded": BACK,
+    "fundsrefunded": BACK,
+    "reversed": BACK,
     "cancelled": FAILED,
     "canceled": FAILED,
     "pending": OPEN,
@@ -138,8 +155,9 @@ STATUSES = {
     "fundsconverted": OPEN,
     "bouncedback": OPEN,
 }
-#: Where there is a point too, commas are no decimal ones.
-THOUSANDS = re.compile(r"-?[0-9]{1,3}(,[0-9]{3})+\.[0-9]+")
+#: Of 5,450 nobody can tell which it is; so the other mark has to be there too, or two digits.
+THOUSANDS = re.compile(r"-?[0-9]{1,3}(,[0-9]{3})+\.[0-9]+", re.ASCII)
+COMMAS = re.compile(r"-?([0-9]{1,3}(\.[0-9]{3})+,[0-9]+|[0-9]+,[0-9]{1,2})", re.ASCII)
 AT_ONCE = 500
 
 
@@ -153,12 +171,18 @@ class Line:
     payout: Payout | None = None
     problems: list[str] = field(default_factory=list)
 
+    @property
+    def changes(self) -> bool:
+        """Tell whether anything becomes of the payout by it."""
+        return self.payout is not None and self.outcome not in (OPEN, self.payout.state)
+
 
 class Result(NamedTuple):
-    """How many payouts are paid and have failed by a file, and how many are as they were."""
+    """What became of payouts by a file, and how many are as they were."""
 
     paid: int
     failed: int
+    returned: int
     unchanged: int
 
 
@@ -171,7 +195,8 @@ def read(data: bytes) -> list[Line]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidResultFile(_("It is not written in UTF-8.")) from error
-    reader = csv.reader(StringIO(text, newline=""), strict=True)
+    separator = csvexport.separator_of(text)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
     names: dict[str, int] | None = None
     lines: list[Line] = []
     try:
@@ -214,7 +239,7 @@ def _columns(cells: Sequence[str]) -> dict[str, int]:
 
 def check(lines: Sequence[Line]) -> bool:
     """Note all that is wrong with each line, and tell whether nothing is: a dry run."""
-    rows = Payout.objects.using(router.db_for_write(Payout)).select_related("account")
+    rows = Payout.objects.using(router.db_for_write(Payout)).select_related("account__partner")
     for start in range(0, len(lines), AT_ONCE):
         part = lines[start : start + AT_ONCE]
         said = [line.values.get("reference", "").upper() for line in part]
@@ -235,24 +260,24 @@ def check(lines: Sequence[Line]) -> bool:
 
 def _problems(line: Line) -> Iterator[str]:
     status = line.values.get("status", "")
-    outcome = STATUSES.get(_spelt(status))
-    if outcome is None:
+    said = STATUSES.get(_spelt(status))
+    if said is None:
         yield _("status: “%(status)s” is none that is known.") % {"status": status[:40]}
-    line.outcome = outcome or OPEN
-    if not payouts.is_reference(line.values.get("provider_reference", "")):
+    line.outcome = _outcome(said, line.payout)
+    if not is_reference(line.values.get("provider_reference", "")):
         text = _("provider_reference: must be at most %(most)s characters, none a control one.")
         yield text % {"most": MAX_REFERENCE}
     payout = line.payout
     if payout is None:
         yield _("reference: there is no such payout.")
         return
-    if payout.state not in (line.outcome, Payout.State.SENT) and outcome in (PAID, FAILED):
-        text = _("status: it says %(outcome)s, but the payout is %(state)s.")
-        yield text % {"outcome": outcome, "state": payout.state}
+    begins = Payout.State.PAID if line.outcome == RETURNED else Payout.State.SENT
+    if line.changes and payout.state != begins:
+        text = _("status: it says “%(status)s”, but of the payout is known: %(state)s.")
+        yield text % {"status": status[:40], "state": payout.get_state_display()}
     if amount := line.values.get("amount"):
-        amount = amount.replace(",", "") if THOUSANDS.fullmatch(amount) else amount
         try:
-            money = Money.of(amount, line.values.get("currency") or payout.money.currency)
+            money = Money.of(_plain(amount), line.values.get("currency") or payout.money.currency)
         except InvalidMoney as error:
             yield str(error)
         else:
@@ -260,6 +285,26 @@ def _problems(line: Line) -> Iterator[str]:
             if payout.money not in (money, -money):
                 text = _("amount: it says %(said)s, but the payout is of %(money)s.")
                 yield text % {"said": money, "money": payout.money}
+
+
+def _outcome(said: str | None, payout: Payout | None) -> str:
+    """Return what becomes of a payout of which somebody says so."""
+    state = payout.state if payout else ""
+    if said == BACK:
+        return RETURNED if state in (Payout.State.PAID, Payout.State.RETURNED) else FAILED
+    if said == PAID and state == Payout.State.RETURNED:
+        # An earlier file, once more: it was paid, before it came back.
+        return RETURNED
+    return said or OPEN
+
+
+def _plain(amount: str) -> str:
+    """Return an amount as we write it, where it has but one meaning."""
+    if THOUSANDS.fullmatch(amount):
+        return amount.replace(",", "")
+    if COMMAS.fullmatch(amount):
+        return amount.replace(".", "").replace(",", ".")
+    return amount
 
 
 def apply(lines: Sequence[Line]) -> Result:
@@ -272,7 +317,7 @@ def apply(lines: Sequence[Line]) -> Result:
         wrong = sum(bool(line.problems) for line in lines)
         text = _("%(wrong)s of %(all)s lines cannot be so, and nothing was changed.")
         raise InvalidResultFile(text % {"wrong": wrong, "all": len(lines)})
-    counted = {PAID: 0, FAILED: 0, OPEN: 0}
+    counted = {PAID: 0, FAILED: 0, RETURNED: 0, OPEN: 0}
     try:
         with transaction.atomic(using=router.db_for_write(Payout)):
             for line in lines:
@@ -280,15 +325,16 @@ def apply(lines: Sequence[Line]) -> Result:
     except InvalidTransition as error:
         text = _("Nothing was changed, because meanwhile something else was: %(error)s.")
         raise InvalidResultFile(text % {"error": error}) from error
-    return Result(counted[PAID], counted[FAILED], counted[OPEN])
+    return Result(*(counted[each] for each in (PAID, FAILED, RETURNED, OPEN)))
 
 
 def _settle(line: Line) -> str:
     payout = line.payout
-    if payout is None or line.outcome in (OPEN, payout.state):
+    if payout is None or not line.changes:
         return OPEN
     if line.outcome == PAID:
         payouts.mark_paid(payout, line.values.get("provider_reference", ""))
     else:
-        payouts.fail(payout, line.values.get("reason") or line.values["status"])
+        settle = payouts.mark_returned if line.outcome == RETURNED else payouts.fail
+        settle(payout, line.values.get("reason") or line.values["status"])
     return line.outcome

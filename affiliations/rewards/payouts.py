@@ -1,47 +1,63 @@
-"""Draft what is paid out, and take each payout through its states, each of them once."""
+"""Draft what is paid out, each entry once; what becomes of it then is in settling.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
-from django.db import connections, models, router, transaction
+from django.db import connections, models, router
 from django.utils import timezone
 
 from .. import faults
-from ..exceptions import InvalidTransition
 from ..money import Money
 from ..savepoints import retried
 from ..sums import halves, joined
 from . import ledger
-from .commissions import reversal_of
 from .conf import minimum
 from .models import Account, Destination, Entry, Payout, PayoutBatch, PayoutEntry
 from .models.ledger import SITE
-from .models.payouts import MAX_REASON, MAX_REFERENCE
 from .querysets import EntryQuerySet
-from .signals import entry_posted, payout_settled
+from .settling import (
+    approve,
+    approve_batch,
+    dropping,
+    fail,
+    key_of,
+    mark_paid,
+    mark_returned,
+    mark_sent,
+    paid_by,
+    send_batch,
+    sendable,
+)
+from .signals import entry_posted
 
 __all__ = [
+    "Due",
     "Totals",
     "approve",
     "approve_batch",
+    "drafting",
+    "dropping",
     "due",
     "fail",
     "make_payouts",
     "mark_paid",
+    "mark_returned",
     "mark_sent",
+    "paid_by",
     "send_batch",
+    "sendable",
+    "summing",
     "totals",
 ]
 
 #: Accounts that are gone through in one transaction.
 SLICE = 10_000
-#: What the key of a payout's entry begins with.
-KEY = "payout:"
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 
 
@@ -50,6 +66,19 @@ class Totals(NamedTuple):
 
     holders: int
     money: Money
+
+
+class Due(NamedTuple):
+    """To how many holders how much would be paid now.
+
+    `low` counts those who are owed less than the minimum, `lost` those of the holders of whom
+    nobody has said where they are paid.
+    """
+
+    holders: int
+    money: Money
+    low: int
+    lost: int
 
 
 class Slice(NamedTuple):
@@ -84,6 +113,13 @@ def make_payouts(
     `progress` is told how many accounts of how many are done. Raises InvalidMoney where the
     currency is none, ValueError where `until` is in the future or has no time zone.
     """
+    return _run(drafting(currency=currency, until=until), progress)
+
+
+def drafting(
+    *, currency: str, until: datetime | None = None
+) -> Generator[tuple[int, int], None, PayoutBatch | None]:
+    """Do what `make_payouts` does, and yield its progress, each time with all of it committed."""
     until, least = _terms(currency, until)
     using = router.db_for_write(Payout)
     site = ledger.site_account(Entry.Kind.PAYOUT, currency)
@@ -92,31 +128,56 @@ def make_payouts(
         batch = retried(partial(_draft, part, batch, site, until, least, using), using)
         if faults.POINT:
             faults.reach("payouts-committed")
-        if progress:
-            progress(part.done, part.total)
+        yield part.done, part.total
     return batch
 
 
-def due(
-    *, currency: str, until: datetime | None = None, progress: Progress | None = None
-) -> Totals:
+def due(*, currency: str, until: datetime | None = None, progress: Progress | None = None) -> Due:
     """Return what `make_payouts` would draft now; nothing is written."""
+    return _run(summing(currency=currency, until=until), progress)
+
+
+def summing(
+    *, currency: str, until: datetime | None = None
+) -> Generator[tuple[int, int], None, Due]:
+    """Do what `due` does, and yield its progress."""
     until, least = _terms(currency, until)
     using = router.db_for_write(Payout)
-    holders = minor = 0
+    holders = minor = low = lost = 0
     for part in _slices(currency, using):
-        sums = [each for each in _sums(part, until, using).values() if each >= least]
-        holders, minor = holders + len(sums), minor + sum(sums)
+        sums = _sums(part, until, using)
+        drafts = {account: each for account, each in sums.items() if each >= least}
+        holders, minor = holders + len(drafts), minor + sum(drafts.values())
+        low += sum(0 < each < least for each in sums.values())
+        lost += len(_lost(part, using) & drafts.keys())
+        yield part.done, part.total
+    return Due(holders, Money(minor, currency), low, lost)
+
+
+def _run(steps: Generator[tuple[int, int], None, T], progress: Progress | None) -> T:
+    while True:
+        try:
+            far = next(steps)
+        except StopIteration as stop:
+            found: T = stop.value
+            return found
         if progress:
-            progress(part.done, part.total)
-    return Totals(holders, Money(minor, currency))
+            progress(*far)
+
+
+def _lost(part: Slice, using: str) -> set[int]:
+    """Return those accounts of a slice of which nobody has said where their holders are paid."""
+    theirs = Destination.objects.filter(holder=models.OuterRef("holder"))
+    accounts = Account.objects.using(using).filter(
+        ~models.Exists(theirs), pk__gte=part.first, pk__lte=part.last, currency=part.currency
+    )
+    return set(accounts.values_list("pk", flat=True))
 
 
 def totals(batch: PayoutBatch | None, currency: str) -> Totals:
     """Return what a batch comes to, whatever became of its payouts; no batch comes to nothing."""
-    row = (
-        _rows().filter(batch=batch).aggregate(holders=models.Count("pk"), **halves("all", "minor"))
-    )
+    rows = Payout.objects.using(router.db_for_write(Payout)).filter(batch=batch)
+    row = rows.aggregate(holders=models.Count("pk"), **halves("all", "minor"))
     return Totals(row["holders"], Money(joined(row, "all"), currency))
 
 
@@ -198,7 +259,7 @@ def _draft(
                 contra=site,
                 kind=Entry.Kind.PAYOUT,
                 minor=-payout.minor,
-                key=_key(payout),
+                key=key_of(payout),
                 available_on=now,
                 created_on=now,
             )
@@ -210,16 +271,6 @@ def _draft(
     for entry in entries:
         entry_posted.announce(Entry, using=using, entry=entry)
     return batch
-
-
-def _key(payout: Payout) -> str:
-    return f"{KEY}{payout.pk}"
-
-
-def paid_by(entry: Entry) -> int | None:
-    """Return the key of the payout that an entry of that kind is the sum of; None for any other."""
-    number = str(entry.key).removeprefix(KEY)
-    return int(number) if entry.kind == Entry.Kind.PAYOUT and number.isdecimal() else None
 
 
 def _payable(part: Slice, until: datetime, using: str) -> EntryQuerySet:
@@ -283,128 +334,3 @@ def _corrected(
     rest = [payout for payout in drifted if payout.pk not in low]
     Payout.objects.using(using).bulk_update(rest, ["minor"], batch_size=500)
     return [payout for payout in payouts if payout.pk not in low]
-
-
-# From draft to paid, or failed
-
-
-def approve(payout: Payout) -> Payout:
-    """Let a draft be sent. Raises InvalidTransition where it is none any more."""
-    return _move(
-        payout, Payout.State.DRAFT, state=Payout.State.APPROVED, approved_on=timezone.now()
-    )
-
-
-def approve_batch(batch: PayoutBatch) -> int:
-    """Let what is still a draft of a batch be sent; return how many payouts that are."""
-    drafts = _rows().filter(batch=batch, state=Payout.State.DRAFT)
-    return drafts.update(state=Payout.State.APPROVED, approved_on=timezone.now())
-
-
-def mark_sent(payout: Payout, provider_reference: str = "") -> Payout:
-    """Note that an approved payout is about to be sent, which is noted before it is.
-
-    Raises InvalidTransition where it is not approved, or was sent by somebody else.
-    """
-    changes = _referred(provider_reference)
-    return _move(
-        payout,
-        Payout.State.APPROVED,
-        state=Payout.State.SENT,
-        sent_on=timezone.now(),
-        **changes,
-    )
-
-
-def send_batch(batch: PayoutBatch, method: str) -> int:
-    """Note that what is approved of a batch and goes by `method` is about to be sent.
-
-    Returns how many payouts that are. Each keeps where it goes to, whatever becomes of its holder's
-    destination, so that it is in the files of one provider and never in another's. Whoever has no
-    destination is not among them.
-    """
-    holder = Account.objects.filter(pk=models.OuterRef(models.OuterRef("account_id")))
-    # There is one at most of each, which Django wants said.
-    theirs = Destination.objects.filter(holder=models.Subquery(holder.values("holder")[:1]))
-    theirs = theirs.filter(method=method)
-    rows = _rows().filter(models.Exists(theirs), batch=batch, state=Payout.State.APPROVED)
-    return rows.update(
-        state=Payout.State.SENT,
-        sent_on=timezone.now(),
-        method=method,
-        name=models.Subquery(theirs.values("name")[:1]),
-        email=models.Subquery(theirs.values("email")[:1]),
-    )
-
-
-def mark_paid(payout: Payout, provider_reference: str = "") -> Payout:
-    """Note that what was sent has arrived. Sends `payout_settled`.
-
-    Raises InvalidTransition where it was not sent, or is settled already.
-    """
-    changes = _referred(provider_reference)
-    with transaction.atomic(using=router.db_for_write(Payout)):
-        _move(
-            payout, Payout.State.SENT, state=Payout.State.PAID, settled_on=timezone.now(), **changes
-        )
-        _announce(payout)
-    return payout
-
-
-def fail(payout: Payout, reason: str) -> Payout:
-    """Note that nobody was paid, and give the entries back: what is owed is owed again.
-
-    What was sent has failed only if the provider says so. Sends `entry_posted` and
-    `payout_settled`. Raises InvalidTransition where it is settled already.
-    """
-    using = router.db_for_write(Payout)
-    now = timezone.now()
-
-    def give_back() -> None:
-        _move(
-            payout,
-            *(Payout.State.DRAFT, Payout.State.APPROVED, Payout.State.SENT),
-            state=Payout.State.FAILED,
-            settled_on=now,
-            reason=ledger.fitting(reason, MAX_REASON),
-        )
-        PayoutEntry.objects.using(using).filter(payout=payout).update(claimed=None)
-        entry = Entry.objects.using(using).get(key=_key(payout))
-        key = f"reversal:{entry.pk}:{payout.minor}"
-        back = reversal_of(entry, entry.minor, key=key, now=now, memo=payout.reason)
-        back.save(force_insert=True, using=using)
-        entry_posted.announce(Entry, using=using, entry=back)
-        _announce(payout)
-
-    retried(give_back, using)
-    return payout
-
-
-def _rows() -> models.QuerySet[Payout]:
-    return Payout.objects.using(router.db_for_write(Payout))
-
-
-def _move(payout: Payout, *origins: str, **changes: Any) -> Payout:
-    if not _rows().filter(pk=payout.pk, state__in=origins).update(**changes):
-        raise InvalidTransition(f"payout: {payout} is not {' or '.join(map(str, origins))}")
-    for name, value in changes.items():
-        setattr(payout, name, value)
-    return payout
-
-
-def is_reference(text: str) -> bool:
-    """Tell whether a provider's reference, or none, can be noted."""
-    return len(text) <= MAX_REFERENCE and text.isprintable()
-
-
-def _referred(reference: str) -> dict[str, str]:
-    if not is_reference(reference):
-        raise ValueError(
-            f"provider_reference: must be at most {MAX_REFERENCE} characters, none a control one"
-        )
-    # What was known of it before is kept.
-    return {"provider_reference": reference} if reference else {}
-
-
-def _announce(payout: Payout) -> None:
-    payout_settled.announce(Payout, using=router.db_for_write(Payout), payout=payout)

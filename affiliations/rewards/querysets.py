@@ -50,7 +50,7 @@ class EntryQuerySet(models.QuerySet["Entry"]):
         return self.filter(_held_by_none(models.Q(), moment))
 
     def unpaid(self) -> Self:
-        """Keep those that no payout has taken, but for one that has failed.
+        """Keep those that no payout has taken, but for one that has failed or came back.
 
         Payouts themselves, and what gives them back, are none of them: they are what was paid.
         """

@@ -9,5 +9,5 @@ __all__ = ["entry_posted", "payout_settled"]
 #: entry: a line was added to the ledger.
 entry_posted = GuardedSignal()
 
-#: payout: it was paid, or has failed.
+#: payout: it was paid, or has failed; and once more where what was paid came back.
 payout_settled = GuardedSignal()

@@ -107,9 +107,9 @@ def _payouts(entries: Mapping[int, Entry]) -> Iterator[str]:
     for payout in Payout.objects.all():
         claimed = [entries[each.claimed] for each in items[payout.pk] if each.claimed is not None]
         total = sum(entry.minor for entry in claimed)
-        if payout.state == Payout.State.FAILED:
+        if payout.state in Payout.GAVE_BACK:
             if claimed:
-                yield f"payout {payout.pk}: has failed, and keeps {len(claimed)} entries"
+                yield f"payout {payout.pk}: has {payout.state}, and keeps {len(claimed)} entries"
         elif total != payout.minor:
             yield f"payout {payout.pk}: of {payout.minor}, but its entries sum to {total}"
         for entry in claimed:

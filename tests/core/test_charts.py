@@ -109,3 +109,18 @@ def test_differences_go_to_the_side_of_their_sign_and_stay_within(values):
     assert widest in (0, width / 2)
     said = [each.text for each in drawing.iter("text")]
     assert said == [text for n, value in enumerate(values) for text in (f"N{n}", f"{value:+}")]
+
+
+@given(st.lists(st.integers(0, 10**9), max_size=6))
+def test_parts_fill_their_bar_and_each_can_be_seen(numbers):
+    parts = [(f"p{index}", number) for index, number in enumerate(numbers)]
+    drawing = svg(charts.stacked(parts, title="States"))
+    bars = list(drawing.iter("rect"))
+    assert [each.get("class") for each in bars] == [
+        f"aff-part-{name}" for name, number in parts if number
+    ]
+    widths = [float(each.get("width")) for each in bars]
+    assert all(width >= 2 for width in widths)
+    ends = [float(each.get("x")) + float(each.get("width")) for each in bars]
+    assert ends == sorted(ends)
+    assert not ends or abs(ends[-1] + 1 - charts.BAR_WIDTH) < 0.1

@@ -71,3 +71,11 @@ def test_it_is_streamed_under_asgi_too():
 
     assert async_to_sync(first)().startswith(b"\xef\xbb\xbfnumber,text\r\n0,xxx")
     assert next(taken) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "separator"),
+    [("a,b\n1;2;3", ","), ("\ufeff\r\na;b,c;d\n", ";"), ("a\tb", "\t"), ("", ","), ("a", ",")],
+)
+def test_a_files_first_line_tells_by_what_cells_are_parted(text, separator):
+    assert csvexport.separator_of(text) == separator

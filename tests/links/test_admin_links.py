@@ -652,7 +652,7 @@ class TestImport:
     )
     def test_a_file_that_cannot_be_read(self, admin_client, tmp_path, monkeypatch, data, words):
         monkeypatch.setattr(forms, "MAX_LINES", 2)
-        monkeypatch.setattr(forms, "MAX_BYTES", 200)
+        monkeypatch.setattr(forms.ImportForm, "max_bytes", 200)
         file = tmp_path / "links.csv"
         file.write_bytes(data)
         with file.open("rb") as opened:

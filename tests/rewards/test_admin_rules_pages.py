@@ -195,7 +195,8 @@ def test_one_bar_at_a_time_says_how_far_it_is(staff, busy, monkeypatch, scheme, 
     """The server is held up in the midst of it: the page is there, and so is the last bar."""
     go_on = Event()
     monkeypatch.setattr(replaying, "BATCH", 1)
-    monkeypatch.setattr("affiliations.rewards.admin.whatif.EVERY", -1)
+    for name in ("PATIENCE", "EVERY"):
+        monkeypatch.setattr(f"affiliations.admin.progress.{name}", -1)
     real = replaying.Replay.run
 
     def slow(self):
@@ -212,7 +213,7 @@ def test_one_bar_at_a_time_says_how_far_it_is(staff, busy, monkeypatch, scheme, 
     try:
         page.get_by_role("button", name="Work it out").click(no_wait_after=True)
         steps = page.locator(".aff-step")
-        expect(steps).to_have_count(4)
+        expect(steps).to_have_count(5)
         expect(page.locator(".aff-step:visible")).to_have_count(1)
         expect(page.locator(".aff-step:visible")).to_have_text("3 of 6 conversions")
         expect(page.locator(".aff-step:visible")).to_be_in_viewport(ratio=1)

@@ -69,13 +69,15 @@ def make_payout(partner, state="draft", **fields):
     entries = list(Entry.objects.filter(account=account))
     minor = sum(entry.minor for entry in entries)
     now = timezone.now()
-    if state in ("paid", "failed"):
+    if state in ("paid", "failed", "returned"):
         fields["settled_on"] = now
+    if state == "returned":
+        fields["returned_on"] = now
     batch = PayoutBatch.objects.create(currency="EUR", until=now)
     payout = Payout.objects.create(batch=batch, account=account, minor=minor, state=state, **fields)
-    has_failed = state == "failed"
+    gave_back = state in ("failed", "returned")
     PayoutEntry.objects.bulk_create(
-        PayoutEntry(payout=payout, entry=entry, claimed=None if has_failed else entry.pk)
+        PayoutEntry(payout=payout, entry=entry, claimed=None if gave_back else entry.pk)
         for entry in entries
     )
     entry = Entry.objects.create(
@@ -86,7 +88,7 @@ def make_payout(partner, state="draft", **fields):
         key=f"payout:{payout.pk}",
         available_on=now,
     )
-    if has_failed:
+    if gave_back:
         commissions.reversal_of(entry, -minor, key=f"failed:{payout.pk}", now=now).save()
     return payout
 
@@ -337,6 +339,12 @@ PAYOUTS = {
     "posted for no payout": ("draft", of_a_stray_posting),
     "reversed, and not failed": ("paid", of_an_undone_posting),
     "failed, and not reversed": ("sent", of_payout(state="failed", settled_on=START)),
+    "back, and not reversed": (
+        "paid",
+        of_payout(state="returned", settled_on=START, returned_on=START),
+    ),
+    "back, and claims kept": ("returned", of_claims_that_are_taken),
+    "back, and posted nothing": ("returned", of_a_gone_posting),
     "failed, and claims kept": ("failed", of_claims_that_are_taken),
     "failed, and posted nothing": ("failed", of_a_gone_posting),
 }

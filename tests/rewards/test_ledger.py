@@ -726,6 +726,7 @@ def test_a_commission_that_was_not_posted_is_named(monkeypatch):
         (1000, "draft", ""),
         (999, "draft", "of 999, but its entries sum to 1000"),
         (1000, "failed", "has failed, and keeps 1 entries"),
+        (1000, "returned", "has returned, and keeps 1 entries"),
     ],
 )
 def test_a_payout_is_the_sum_of_its_entries(minor, state, message):
@@ -738,7 +739,8 @@ def test_a_payout_is_the_sum_of_its_entries(minor, state, message):
         account=entry.account,
         minor=minor,
         state=state,
-        settled_on=now if state == "failed" else None,
+        settled_on=None if state == "draft" else now,
+        returned_on=now if state == "returned" else None,
     )
     PayoutEntry.objects.create(payout=payout, entry=entry, claimed=entry.pk)
     if not message:

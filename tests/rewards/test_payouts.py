@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from affiliations.exceptions import InvalidMoney, InvalidTransition
 from affiliations.money import Money
-from affiliations.rewards import ledger, payouts
+from affiliations.rewards import ledger, payouts, settling
+from affiliations.rewards.audit import Audit
 from affiliations.rewards.models import (
     Account,
     Destination,
@@ -24,6 +25,7 @@ from affiliations.rewards.models import (
 )
 from affiliations.rewards.payouts import make_payouts
 from affiliations.rewards.signals import entry_posted, payout_settled
+from affiliations.rewards.testing import assert_ledger_balanced
 from affiliations.services import reverse_conversion
 from affiliations.testing import freeze
 from tests.core.factories import make_partner
@@ -33,6 +35,7 @@ from tests.rewards.factories import account_of, convert, make_rule
 pytestmark = pytest.mark.django_db
 
 numbers = count(1)
+START = datetime(2026, 3, 10, tzinfo=UTC)
 
 
 def owe(minor, holder="member:1", currency="EUR", **options):
@@ -223,8 +226,9 @@ def test_what_is_due_is_told_without_writing_anything():
     owe(4000, "member:2")
     owe(9000, "member:3")
     before = Account.objects.count()
-    assert payouts.due(currency="EUR") == (2, Money(14_000, "EUR"))
-    assert payouts.due(currency="USD") == (0, Money(0, "USD"))
+    Destination.objects.create(holder="member:3", method="wise", name="C", email="c@example.com")
+    assert payouts.due(currency="EUR") == (2, Money(14_000, "EUR"), 1, 1)
+    assert payouts.due(currency="USD") == (0, Money(0, "USD"), 0, 0)
     assert not Payout.objects.exists()
     assert Account.objects.count() == before
 
@@ -402,14 +406,21 @@ STEPS = {
     "send": payouts.mark_sent,
     "pay": payouts.mark_paid,
     "fail": lambda payout: payouts.fail(payout, "no such account"),
+    "come back": lambda payout: payouts.mark_returned(payout, "account closed"),
 }
 ALLOWED = {
     (): {"approve", "fail"},
     ("approve",): {"send", "fail"},
     ("approve", "send"): {"pay", "fail"},
-    ("approve", "send", "pay"): set(),
+    ("approve", "send", "pay"): {"come back"},
+    ("approve", "send", "pay", "come back"): set(),
     ("fail",): set(),
     ("approve", "send", "fail"): set(),
+}
+BEFORE = {
+    "send": ["approve"],
+    "pay": ["approve", "send"],
+    "come back": ["approve", "send", "pay"],
 }
 
 
@@ -450,9 +461,63 @@ def test_what_failed_is_owed_and_can_be_paid_again():
     assert make_payouts(currency="EUR") is None
 
 
+def test_what_came_back_is_owed_and_can_be_paid_again():
+    payout = payouts.mark_sent(payouts.approve(drafted()))
+
+    def settle():
+        payouts.mark_paid(payout)
+        payouts.mark_returned(payout, "account closed " * 100)
+
+    assert listening(settle) == [(payout.pk, "paid"), (payout.pk, "returned")]
+    stored = Payout.objects.get()
+    assert stored.settled_on <= stored.returned_on
+    assert stored.reason == ("account closed " * 100)[:300]
+    assert (balance(), of_the_site(), claims(payout)) == ((6000, 6000), (0, 0), {None})
+    again = make_payouts(currency="EUR").payouts.get()
+    assert again.items.get().entry == payout.items.get().entry
+    assert balance() == (0, 0)
+    assert list(Audit().differences()) == []
+    assert_ledger_balanced()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"state": "returned"},
+        {"state": "returned", "settled_on": START},
+        {"state": "paid", "settled_on": START, "returned_on": START},
+        {"state": "draft", "returned_on": START},
+    ],
+)
+def test_no_state_goes_without_its_dates(fields):
+    payout = drafted()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Payout.objects.filter(pk=payout.pk).update(**fields)
+
+
+def test_a_batch_is_dropped_while_it_is_a_draft(monkeypatch):
+    monkeypatch.setattr(settling, "AT_ONCE", 2)
+    for number in range(5):
+        owe(5000, f"member:{number}")
+    batch = make_payouts(currency="EUR")
+    payouts.fail(batch.payouts.get(account__holder="member:0"), "left")
+    steps = payouts.dropping(batch, "made by mistake")
+    assert next(steps) == (2, 4)
+    assert batch.payouts.filter(state="failed").count() == 3
+    # Somebody is faster: that one stays.
+    payouts.approve(batch.payouts.get(account__holder="member:4"))
+    assert list(steps) == [(3, 4)]
+    assert batch.payouts.filter(reason="made by mistake").count() == 3
+    assert batch.payouts.get(account__holder="member:4").state == "approved"
+    with pytest.raises(InvalidTransition):
+        next(payouts.dropping(batch, "once more"))
+    assert balance("member:1") == (5000, 5000)
+    assert list(Audit().differences()) == []
+
+
 def test_a_failure_that_cannot_be_posted_is_none(monkeypatch):
     payout = drafted()
-    monkeypatch.setattr(payouts, "_key", lambda payout: "payout:unknown")
+    monkeypatch.setattr(settling, "key_of", lambda payout: "payout:unknown")
     with pytest.raises(Entry.DoesNotExist):
         payouts.fail(payout, "no such account")
     assert Payout.objects.get().state == "draft"
@@ -495,7 +560,7 @@ def test_a_batch_is_approved_and_sent_where_it_goes():
 @pytest.mark.parametrize("step", STEPS)
 def test_of_many_at_once_one_makes_the_transition(step):
     payout = drafted()
-    for each in {"send": ["approve"], "pay": ["approve", "send"]}.get(step, []):
+    for each in BEFORE.get(step, []):
         STEPS[each](payout)
     stale = [Payout.objects.get() for _ in range(8)]
 
@@ -507,7 +572,7 @@ def test_of_many_at_once_one_makes_the_transition(step):
         return True
 
     assert at_once(8, work).count(True) == 1
-    assert Entry.objects.filter(kind="reversal").count() == (step == "fail")
+    assert Entry.objects.filter(kind="reversal").count() == (step in ("fail", "come back"))
 
 
 @pytest.mark.parametrize("reference", ["a\0b", "a\ud800b", "a\nb", "a" * 10**6])

@@ -6,11 +6,11 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ... import callbackurl, egress
 from ...admin.fields import MomentField, minor_of
+from ...admin.uploads import UploadForm
 from ...exceptions import InvalidMoney, RefusedDestination
 from ...money import DECIMAL_PLACES
 from .. import importing, relay, services
@@ -141,45 +141,15 @@ def _major(link: Link) -> Any:
         return None
 
 
-class ImportForm(forms.Form):
-    """A file, or what stands in one."""
+class ImportForm(UploadForm):
+    """A file of links, or what stands in one."""
 
-    file = forms.FileField(
-        label=gettext_lazy("CSV file"),
-        required=False,
-        widget=forms.FileInput(attrs={"accept": ".csv,text/csv"}),
-    )
-    text = forms.CharField(
-        label=gettext_lazy("Or paste it"),
-        required=False,
-        strip=False,
-        widget=forms.Textarea(
-            {
-                "class": "vLargeTextField aff-code",
-                "rows": 8,
-                "spellcheck": "false",
-                "placeholder": "item_id,landing_page,callback_url",
-            }
-        ),
-    )
+    max_bytes = MAX_BYTES
+    more_bytes = MORE_BYTES
+    too_large = gettext_lazy("It is larger than 1 MB. Use manage.py import_links.")
+    placeholder = "item_id,landing_page,callback_url"
+    unreadable = UnreadableFile
 
-    def clean(self) -> None:
-        """Read the lines; raises ValidationError where nothing can be read."""
-        data: Any = self.cleaned_data
-        file, text = data.get("file"), data.get("text") or ""
-        if self.errors:
-            return
-        name = "file" if file else "text"
-        if not file and not text.strip():
-            self.add_error(None, _("Choose a file, or paste what stands in it."))
-            return
-        # Browsers send two bytes for each line break of what was pasted.
-        text = text.replace("\r\n", "\n")
-        most = MAX_BYTES + MORE_BYTES if "confirmed" in self.data else MAX_BYTES
-        if (file.size if file else len(text.encode(errors="replace"))) > most:
-            self.add_error(name, _("It is larger than 1 MB. Use manage.py import_links."))
-            return
-        try:
-            data["lines"] = importing.read(file.read() if file else text, most=MAX_LINES)
-        except UnreadableFile as error:
-            self.add_error(name, str(error))
+    def read(self, data: bytes | str) -> list[importing.Line]:
+        """Return the lines."""
+        return importing.read(data, most=MAX_LINES)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,11 +10,10 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponseBase
 from django.template.loader import render_to_string
 from django.urls import path, reverse
-from django.utils import timezone, translation
-from django.utils.html import format_html
+from django.utils import timezone
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -25,9 +22,10 @@ from ... import charts, csvexport
 from ...admin.fields import MomentField, RowsField
 from ...admin.lists import local
 from ...admin.pages import page
+from ...admin.progress import Outcome as Done
+from ...admin.progress import Steps, streamed
 from ...models import Conversion
 from ...money import DECIMAL_PLACES
-from ...streaming import streamed
 from ..models import CommissionRule
 from ..replay import Outcome, Replay, drafts, in_all, replay
 from . import wording
@@ -39,8 +37,7 @@ MOST_ROWS = 200
 DRAWN = 15
 #: How far back the page suggests.
 USUAL = timedelta(days=30)
-#: Seconds from one progress bar to the next.
-EVERY = 0.3
+PAGE = "commissionrule/what_if.html"
 
 
 class DraftsField(RowsField):
@@ -128,38 +125,28 @@ class WhatIfMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         if not self.has_view_permission(request):
             raise PermissionDenied
         if "since" not in request.GET:
-            return self._what_if(request, WhatIfForm(initial=_suggested(request)))
+            form = WhatIfForm(initial=_suggested(request))
+            return page(self, request, PAGE, **self._shown(request, form))
         form = WhatIfForm(request.GET)
         if not form.is_valid():
-            return self._what_if(request, form)
+            return page(self, request, PAGE, **self._shown(request, form))
         since, tried = form.cleaned_data["since"], form.cleaned_data["rule"]
         if "csv" in request.GET:
             filename = f"what-if-{timezone.now():%Y-%m-%d}.csv"
             return csvexport.response(request, filename, _heading(), _cells(since, tried))
-        # Where the answer goes; nobody can have written it anywhere else in the page.
-        place = secrets.token_hex(16)
         asked = {"asked_since": wording.moment(since), "asked": tried}
-        shown: Any = self._what_if(request, form, place=place, **asked)
-        head, _place, tail = shown.render().content.partition(place.encode())
-        chunks = streamed(request, _chunks(request, since, tried, head, tail))
-        answer = StreamingHttpResponse(chunks, content_type=shown.headers["Content-Type"])
-        # A proxy that gathered it all first would leave nothing of the progress.
-        answer.headers["X-Accel-Buffering"] = "no"
-        answer.headers["Cache-Control"] = "private, no-store"
-        return answer
+        steps = _working(request, since, tried)
+        shown = self._shown(request, form, **asked)
+        return streamed(self, request, steps, unit=_("conversions"), template=PAGE, **shown)
 
-    def _what_if(self, request: HttpRequest, form: WhatIfForm, **more: Any) -> HttpResponseBase:
-        title = _("What if…")
-        return page(
-            self,
-            request,
-            "commissionrule/what_if.html",
-            title=title,
-            form=form,
-            has_drafts=bool(drafts()),
-            may_add=self.has_add_permission(request),
+    def _shown(self, request: HttpRequest, form: WhatIfForm, **more: Any) -> dict[str, Any]:
+        return {
+            "title": _("What if…"),
+            "form": form,
+            "has_drafts": bool(drafts()),
+            "may_add": self.has_add_permission(request),
             **more,
-        )
+        }
 
 
 def _suggested(request: HttpRequest) -> dict[str, Any]:
@@ -173,42 +160,10 @@ def _suggested(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _chunks(
-    request: HttpRequest, since: datetime, tried: Sequence[CommissionRule], head: bytes, tail: bytes
-) -> Iterator[bytes]:
-    """Yield the page as it comes about: how far it is, each time anew, and then the answer."""
-    # By the time it is read the middleware that set them may have gone.
-    language = translation.get_language() or "en"
-    zone = timezone.get_current_timezone()
-
-    def chunks() -> Iterator[bytes]:
-        yield head
-        found = Replay(since, tried)
-        shown = float("-inf")
-        for done, total in found.run():
-            if total and time.monotonic() - shown >= EVERY:
-                shown = time.monotonic()
-                with translation.override(language):
-                    text = _step(done, total)
-                yield text.encode()
-        with translation.override(language), timezone.override(zone):
-            text = _result(request, found.outcomes())
-        yield text.encode()
-        yield tail
-
-    return chunks()
-
-
-def _step(done: int, total: int) -> str:
-    """Return a progress bar. The stylesheet hides it as soon as anything comes after it."""
-    words = {"done": wording.number(min(done, total)), "total": wording.number(total)}
-    return format_html(
-        '<p class="aff-step"><progress max="{}" value="{}" aria-label="{}"></progress> {}</p>\n',
-        total,
-        min(done, total),
-        _("Progress"),
-        _("%(done)s of %(total)s conversions") % words,
-    )
+def _working(request: HttpRequest, since: datetime, tried: Sequence[CommissionRule]) -> Steps:
+    found = Replay(since, tried)
+    yield from found.run()
+    return Done(html=_result(request, found.outcomes()))
 
 
 def _result(request: HttpRequest, outcomes: Sequence[Outcome]) -> str:

@@ -74,6 +74,10 @@ class Payout(models.Model):
         SENT = "sent", _("sent")
         PAID = "paid", _("paid")
         FAILED = "failed", _("failed")
+        RETURNED = "returned", _("came back")
+
+    #: Of these the entries were given back: what is owed is owed again.
+    GAVE_BACK = (State.FAILED, State.RETURNED)
 
     uid = models.UUIDField(
         _("number"),
@@ -99,6 +103,7 @@ class Payout(models.Model):
     approved_on = models.DateTimeField(_("approved on"), null=True, blank=True)
     sent_on = models.DateTimeField(_("sent on"), null=True, blank=True)
     settled_on = models.DateTimeField(_("settled on"), null=True, blank=True)
+    returned_on = models.DateTimeField(_("came back on"), null=True, blank=True)
     # The destination as it was when this was sent: no other file ever has it too.
     method = models.CharField(
         _("method"), max_length=10, choices=Method, blank=True, default="", editable=False
@@ -112,7 +117,9 @@ class Payout(models.Model):
     provider_reference = ExactCharField(
         _("provider’s reference"), max_length=MAX_REFERENCE, blank=True, default=""
     )
-    reason = models.CharField(_("why it failed"), max_length=MAX_REASON, blank=True, default="")
+    reason = models.CharField(
+        _("why it failed, or came back"), max_length=MAX_REASON, blank=True, default=""
+    )
 
     class Meta:
         verbose_name = _("payout")
@@ -128,14 +135,19 @@ class Payout(models.Model):
                 condition=models.Q(minor__gt=0), name="affiliations_payout_pays"
             ),
             models.CheckConstraint(
-                condition=models.Q(state__in=("paid", "failed"), settled_on__isnull=False)
-                | models.Q(state__in=("draft", "approved", "sent"), settled_on=None),
+                condition=models.Q(
+                    state__in=("paid", "failed"), settled_on__isnull=False, returned_on=None
+                )
+                | models.Q(state="returned", settled_on__isnull=False, returned_on__isnull=False)
+                | models.Q(
+                    state__in=("draft", "approved", "sent"), settled_on=None, returned_on=None
+                ),
                 name="affiliations_payout_settled",
             ),
         ]
 
     def __str__(self) -> str:
-        return str(self.uid)
+        return f"{self.account.partner or self.account.holder}: {self.money}"
 
     @property
     def money(self) -> Money:
@@ -165,7 +177,7 @@ class PayoutEntry(models.Model):
     entry = models.ForeignKey(
         Entry, models.PROTECT, verbose_name=_("entry"), related_name="payout_items"
     )
-    # The entry, unless the payout has failed: each is in one that has not at most.
+    # The entry, unless the payout gave it back: each is in one that did not at most.
     claimed = models.BigIntegerField(null=True, editable=False)
 
     class Meta:

@@ -66,7 +66,8 @@ class Command(BaseCommand):
         said: dict[str, Any] = {"currency": currency, "until": until, "progress": progress.show}
         try:
             if dry:
-                return payouts.due(**said)
+                found = payouts.due(**said)
+                return payouts.Totals(found.holders, found.money)
             batch = payouts.make_payouts(**said)
         finally:
             progress.clear()
