@@ -15,7 +15,7 @@ from ..exceptions import InvalidTransition
 from ..money import Money
 from ..savepoints import retried
 from ..sums import halves, joined
-from . import ledger
+from . import ledger, privacy
 from .commissions import reversal_of
 from .conf import minimum
 from .models import Account, Destination, Entry, Payout, PayoutBatch, PayoutEntry
@@ -339,6 +339,7 @@ def mark_paid(payout: Payout, provider_reference: str = "") -> Payout:
         _move(
             payout, Payout.State.SENT, state=Payout.State.PAID, settled_on=timezone.now(), **changes
         )
+        privacy.forget_settled(payout)
         _announce(payout)
     return payout
 
@@ -360,6 +361,7 @@ def fail(payout: Payout, reason: str) -> Payout:
             settled_on=now,
             reason=ledger.fitting(reason, MAX_REASON),
         )
+        privacy.forget_settled(payout)
         PayoutEntry.objects.using(using).filter(payout=payout).update(claimed=None)
         entry = Entry.objects.using(using).get(key=_key(payout))
         key = f"reversal:{entry.pk}:{payout.minor}"
