@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.db import models, router
+from django.db import connections, models, router
 
 from ..models import Partner
 from ..money import Money
@@ -126,9 +126,19 @@ def forget(*, user: Any, idents: Iterable[str], counts: dict[str, int], **kwargs
     partners = list(user.affiliate_partners.values_list("pk", flat=True))
     networks = PartnerNetwork.objects.using(router.db_for_write(PartnerNetwork))
     counts["networks"], _ = networks.filter(partner__in=partners).delete()
-    people = Partner.objects.using(router.db_for_write(Partner)).filter(pk__in=partners)
-    alone = people.annotate(number=models.Count("users")).filter(number=1)
-    _forget_where_paid(list(alone.values_list("pk", flat=True)), counts)
+    _forget_where_paid(_alone(partners), counts)
+
+
+def _alone(partners: list[int]) -> list[int]:
+    """Return those of a user's partners that nobody else belongs to."""
+    using = router.db_for_write(Partner)
+    rows = Partner.objects.using(using).filter(pk__in=partners)
+    # Of several of its people who are forgotten at once one is the last. Conversions go on, where
+    # that is possible.
+    no_key = connections[using].features.has_select_for_no_key_update
+    list(rows.order_by("pk").select_for_update(no_key=no_key))
+    alone = rows.annotate(number=models.Count("users")).filter(number=1)
+    return list(alone.values_list("pk", flat=True))
 
 
 def _forget_where_paid(partners: list[int], counts: dict[str, int]) -> None:

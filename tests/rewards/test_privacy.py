@@ -223,23 +223,44 @@ def test_what_is_under_way_keeps_where_it_goes_until_it_is_settled(settle):
     assert (theirs.name, theirs.email) == ("Other", "other@bank.example")
 
 
-def settled_meanwhile(first, patience):
+def at_the_same_time(one, other, patience):
+    """Do something in a transaction that ends only when another one waits, or is through."""
+    with transaction.atomic():
+        one()
+        thread = threading.Thread(target=closing, args=[other])
+        thread.start()
+        thread.join(patience)
+    thread.join()
+
+
+def closing(step):
+    try:
+        step()
+    finally:
+        connection.close()
+
+
+def settled(first, patience):
     """Settle a payout while its holder is forgotten; return what is left of where it went."""
     user, partner = marked(), make_partner()
     partner.users.add(user)
     pay_to(partner)
     [payout] = sent(partner)
     steps = [partial(forget_user, user), partial(payouts.mark_paid, payout)]
-    one, other = steps if first == "forget" else reversed(steps)
-    with transaction.atomic():
-        one()
-        thread = threading.Thread(target=alone, args=[other])
-        thread.start()
-        thread.join(patience)
-    thread.join()
+    at_the_same_time(*(steps if first == "forget" else reversed(steps)), patience)
     payout.refresh_from_db()
     assert payout.state == "paid"
     return payout.email
+
+
+def forgotten_both(patience):
+    """Forget both people of a partner at once; return how many destinations are left."""
+    partner = make_partner()
+    pay_to(partner)
+    users = [make_user(), make_user()]
+    partner.users.add(*users)
+    at_the_same_time(*(partial(forget_user, user) for user in users), patience)
+    return Destination.objects.count()
 
 
 at_once = pytest.mark.skipif(
@@ -249,25 +270,36 @@ at_once = pytest.mark.skipif(
 
 @at_once
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("first", ["forget", "settle"])
-def test_what_is_settled_while_somebody_is_forgotten_is_emptied(first):
-    assert settled_meanwhile(first, patience=0.5) == ""
+def test_what_is_settled_while_somebody_is_forgotten_is_emptied():
+    assert settled("settle", patience=0.5) == ""
 
 
 @at_once
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("first", ["forget", "settle"])
-def test_teeth_nobody_waits(first, monkeypatch):
+def test_what_is_settled_after_somebody_was_forgotten_is_emptied():
+    assert settled("forget", patience=0.5) == ""
+
+
+@at_once
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_are_forgotten_at_once_one_is_the_last():
+    assert forgotten_both(patience=0.5) == 0
+
+
+@at_once
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("at_once", "left"),
+    [
+        (partial(settled, "settle"), "marked-name@bank.example"),
+        (partial(settled, "forget"), "marked-name@bank.example"),
+        (forgotten_both, 1),
+    ],
+)
+def test_teeth_nobody_waits(at_once, left, monkeypatch):
     monkeypatch.setattr(QuerySet, "select_for_update", lambda rows, **options: rows)
     # Long enough to be through, as nothing holds it.
-    assert settled_meanwhile(first, patience=60) == "marked-name@bank.example"
-
-
-def alone(step):
-    try:
-        step()
-    finally:
-        connection.close()
+    assert at_once(patience=60) == left
 
 
 def test_staff_are_shown_what_they_have_decided():
