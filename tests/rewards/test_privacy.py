@@ -291,7 +291,10 @@ def test_of_two_who_are_forgotten_at_once_one_is_the_last():
 @pytest.mark.parametrize(
     ("at_once", "left"),
     [
-        (partial(settled, "settle"), "marked-name@bank.example"),
+        pytest.param(
+            *(partial(settled, "settle"), "marked-name@bank.example"),
+            marks=pytest.mark.skipif(connection.vendor == "mysql", reason="an UPDATE waits there"),
+        ),
         (partial(settled, "forget"), "marked-name@bank.example"),
         (forgotten_both, 1),
     ],
