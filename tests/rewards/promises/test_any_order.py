@@ -218,7 +218,8 @@ def by_a_part_of_what_is_left(minor, conversion):
 @pytest.mark.parametrize("broken", [by_the_rate_of_now, by_a_part_of_what_is_left])
 def test_teeth_other_ways_to_take_it_back(monkeypatch, broken):
     monkeypatch.setattr(commissions, "gone_of", broken)
-    orders = [order for order in permutations(STEPS) if is_legal(order)]
+    orders = [order for order in permutations(STEPS) if is_legal(order)][::3]
+    assert len(orders) == 20
     caught = 0
     for order in orders:
         try:
