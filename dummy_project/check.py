@@ -15,6 +15,7 @@ from pathlib import Path
 from django.db import OperationalError, connection
 
 from . import seed
+from .earnings_walk import EarningsWalk
 from .network_walk import NetworkWalk
 from .partner_walk import PartnerWalk
 from .server import Demo
@@ -25,7 +26,7 @@ LIMIT = 60
 TIDY = 5
 PREFIX = "test_affiliations_demo_"
 #: The ways to go, one customer after the other.
-WALKS = (PartnerWalk, NetworkWalk)
+WALKS = (PartnerWalk, NetworkWalk, EarningsWalk)
 
 
 def check() -> int:

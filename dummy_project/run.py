@@ -20,10 +20,11 @@ BANNER = """
 
   1  {url}/partner-site/      Follow one of Anna's links to the shop.
   2  {url}/sign-up/           Sign up there, then order something.
-  3  {url}/partner-site/log/  See what Anna's site was told.
+  3  {url}/partner-site/log/  See what Anna's site was told, and what she has earned.
   4  {url}/network/           Follow a link of {network}'s, order, and see there what it was told.
   5  {url}/admin/             In a private window, as staff: {staff} / {staff} (this demo only).
-  6  {url}/api/links/docs     For programs: the API of the links.
+  6  {url}/admin/affiliations_rewards/  What partners earn, by which rules, and how they are paid.
+  7  {url}/api/links/docs     For programs: the API of the links.
 
   A refund's alert, which would be mailed, is printed here.
   Database: {database}
@@ -40,7 +41,7 @@ def run(port: int) -> int:
         return 1
     try:
         call_command("migrate", verbosity=0)
-        seed.prepare(demo.url)
+        seed.prepare(demo.url, past=True)
         connection.close()
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

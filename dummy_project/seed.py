@@ -16,6 +16,7 @@ from affiliations.links.models import Link
 from affiliations.links.services import generate_link
 from affiliations.models import Partner, Subscription
 
+from . import earnings
 from .network.models import Offer
 from .partner_site.models import Deal
 from .shop.models import Glaze, Picture, Product
@@ -124,20 +125,22 @@ SALE = (
 
 
 @transaction.atomic
-def prepare(url: str) -> None:
+def prepare(url: str, *, past: bool = False) -> None:
     """Make what is missing in the database of a shop that is served at `url`.
 
     What is there stays as it is, except that addresses of the demo's own follow the shop's port.
+    With a `past` a shop where nothing has happened yet gets some months of it.
     """
     for product in PRODUCTS:
         Product.objects.get_or_create(slug=product["slug"], defaults=product)
     if not User.objects.filter(username=STAFF).exists():
         User.objects.create_superuser(STAFF, password=STAFF)
-    prepare_partner(url)
+    partner = prepare_partner(url)
     prepare_network(url)
+    earnings.prepare(partner, past=past)
 
 
-def prepare_partner(url: str) -> None:
+def prepare_partner(url: str) -> Partner:
     """Make a deal with a partner who is told of what the visitors from their own site do."""
     partner = Partner.objects.filter(name=PARTNER).order_by("pk").first()
     if partner is None:
@@ -147,6 +150,7 @@ def prepare_partner(url: str) -> None:
     for subscription in partner.subscriptions.all():
         move(subscription, url, callback_url=CALLBACK_PATH)
     tell_partner(partner, url)
+    return partner
 
 
 def subscribe(partner: Partner, trigger: str, callback_url: str) -> None:

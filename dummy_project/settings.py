@@ -4,6 +4,7 @@ What a site adds of its own is under "Affiliations"; the rest is what `django-ad
 would write.
 """
 
+from datetime import timedelta
 from pathlib import Path
 
 import dj_database_url
@@ -24,6 +25,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "affiliations",
     "affiliations.links",
+    "affiliations.rewards",
     # Serves the scripts of the page that shows the API of the links.
     "ninja",
     "dummy_project.shop",
@@ -77,6 +79,12 @@ AFFILIATE_LINKS_CURRENCY = "EUR"
 AFFILIATE_LINKS_PURCHASED = "dummy_project.shop.services.purchased_url"
 # Who has to know of refunds, because a payout is to be held back.
 AFFILIATE_REFUND_ALERTS = ["thomas@harbour-kiln.example"]
+
+# Rewards: what partners earn is held for a month, as long as customers may send things back. Staff
+# look at what a customer with a throw-away address has ordered before anybody is paid for it.
+AFFILIATE_HOLD = timedelta(days=30)
+AFFILIATE_FLAGS = ["affiliations.rewards.flags.disposable_mail"]
+AFFILIATE_PAYOUT_MINIMUM = {"EUR": 5}
 
 # --- The rest -----------------------------------------------------------------------------------
 

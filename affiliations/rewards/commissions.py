@@ -17,7 +17,7 @@ from ..money import apportion
 from ..sums import halves, joined
 from . import flags, ledger, terms
 from .conf import settings
-from .models import Account, Commission, CommissionRule, Entry, PartnerGroup
+from .models import Account, Commission, CommissionRule, Entry, PartnerGroup, Review
 from .signals import entry_posted
 from .terms import Claim, Earned, History, Terms
 
@@ -195,7 +195,10 @@ def _history(part: Part, conversion: Conversion, using: str) -> History:
     """Return what the rule has paid the partner before, as far as its terms ask for it."""
     agreed: Terms = part.rule.terms
     rows = Commission.objects.using(using).filter(
-        partner=part.partner, lineage=part.rule.lineage, conversion__reversed_on=None
+        ~models.Exists(rejections()),
+        partner=part.partner,
+        lineage=part.rule.lineage,
+        conversion__reversed_on=None,
     )
     volume = earned = times = 0
     first: datetime | None = None
@@ -219,6 +222,15 @@ def _history(part: Part, conversion: Conversion, using: str) -> History:
         row = theirs.aggregate(number=models.Count("pk"), first=models.Min("converted_on"))
         times, first = row["number"], row["first"]
     return History(volume, earned, times, first)
+
+
+def rejections() -> models.QuerySet[Review]:
+    """Return the decisions by which the commission of a query around was lost: one at most.
+
+    From that moment on it counts for nothing, as if all of its conversion had been taken back.
+    """
+    concerned = models.Q(entry__commission=models.OuterRef("pk"))
+    return Review.objects.filter(concerned, outcome=Review.Outcome.REJECTED)
 
 
 def _commission(conversion: Conversion, part: Part) -> Commission:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.db import IntegrityError, connections, models, router, transaction
 from django.utils import timezone
 
@@ -84,7 +85,7 @@ def account_of(holder: str | Partner, currency: str) -> Account:
     """
     if isinstance(holder, Partner):
         return _account(holder_of(holder.pk), currency, holder)
-    if not HOLDER.fullmatch(holder) or holder.startswith(OURS):
+    if not _matches(HOLDER, holder) or holder.startswith(OURS):
         raise ValueError(
             f"holder: must be a Partner, or a name such as member:7, not {holder!r:.80}"
         )
@@ -104,6 +105,10 @@ def _account(holder: str, currency: str, partner: Partner | None = None) -> Acco
         holder=holder, currency=currency, defaults={"partner": partner}
     )
     return account
+
+
+def _matches(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 def fitting(text: str, length: int) -> str:
@@ -135,18 +140,18 @@ def post(
     same again returns the entry that is there. Everything is written in the caller's transaction.
     Sends `entry_posted`.
 
-    Raises InvalidMoney where the currency is not the account's or the sum is zero, ValueError for
-    another kind or key or an account of the site's own, and InvalidTransition where the key has
-    posted something else: another sum, another kind, or to another account.
+    Raises InvalidMoney where it is no Money, or the currency is not the account's or the sum is
+    zero, ValueError for anything else that is no such thing or an account of the site's own, and
+    InvalidTransition where the key has posted something else: another sum, another kind, or to
+    another account.
     """
+    _check(account, money, key, memo)
     if kind not in FREE:
         raise ValueError(f"kind: must be one of {', '.join(map(str, FREE))}, not {kind!r:.40}")
-    if not KEY.fullmatch(key):
-        raise ValueError("key: must be 1 to 80 visible characters of ASCII")
-    if account.is_site:
-        raise ValueError(f"account: {account} is the site's own, the other side of all others")
-    if money.currency != account.currency:
-        raise InvalidMoney(f"money: the account is in {account.currency}, not {money.currency}")
+    if available_on is not None and not _is_moment(available_on):
+        raise ValueError(
+            f"available_on: must be a moment as the site has them, not {available_on!r:.60}"
+        )
     if not money.minor:
         raise InvalidMoney("money: must not be zero")
     using = router.db_for_write(Entry)
@@ -176,6 +181,26 @@ def post(
     return entry
 
 
+def _check(account: object, money: object, key: object, memo: object) -> None:
+    """Refuse what nothing can be posted with; raises InvalidMoney and ValueError."""
+    if not isinstance(account, Account):
+        raise ValueError(f"account: must be an Account, not {account!r:.40}")
+    if account.is_site:
+        raise ValueError(f"account: {account} is the site's own, the other side of all others")
+    if not isinstance(money, Money):
+        raise InvalidMoney(f"money: must be Money, not {money!r:.40}")
+    if money.currency != account.currency:
+        raise InvalidMoney(f"money: the account is in {account.currency}, not {money.currency}")
+    if not _matches(KEY, key):
+        raise ValueError("key: must be 1 to 80 visible characters of ASCII")
+    if not isinstance(memo, str):
+        raise ValueError(f"memo: must be text, not {memo!r:.40}")
+
+
+def _is_moment(value: object) -> bool:
+    return isinstance(value, datetime) and timezone.is_aware(value) == settings.USE_TZ
+
+
 def spend(account: Account, money: Money, *, key: str, memo: str = "") -> Entry:
     """Take what a holder spends off an account, once for each `key`, if that much is available.
 
@@ -183,13 +208,14 @@ def spend(account: Account, money: Money, *, key: str, memo: str = "") -> Entry:
     is written in the caller's transaction. Sends `entry_posted`. Raises InsufficientBalance, and
     what `post` raises; then nothing has changed.
     """
+    _check(account, money, key, memo)
     if money.minor <= 0:
         raise InvalidMoney("money: must be above zero")
     using = router.db_for_write(Entry)
 
     def once() -> Entry:
         lock([account.pk], using)
-        if not has_posted(key) and money.currency == account.currency:
+        if not has_posted(key):
             available = balance(account).available
             if available < money.minor:
                 left = Money(max(available, 0), account.currency)
@@ -335,6 +361,8 @@ def _decided(
 
 def take_snapshot(account: Account) -> Snapshot | None:
     """Note what an account came to an hour ago; None where that was noted before.
+
+    Raises InvalidMoney where that is more than anybody is ever owed: beyond 63 bits.
 
     What it holds is told by the entries' numbers: all up to one before the first that is younger,
     as numbers and moments need not be in the same order. Two things keep an entry with a lower

@@ -10,14 +10,15 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.db import models, router
+from django.db import connections, models, router
 
+from ..models import Partner
 from ..money import Money
 from ..privacy import purge
 from . import ledger
-from .models import Account, Commission, PartnerNetwork, Review
+from .models import Account, Commission, Destination, PartnerNetwork, Payout, Review
 
-__all__ = ["export", "forget", "purge_networks"]
+__all__ = ["export", "forget", "forget_settled", "purge_networks"]
 
 
 def _caused(user: Any, idents: Iterable[str]) -> Any:
@@ -28,6 +29,10 @@ def _caused(user: Any, idents: Iterable[str]) -> Any:
     return Commission.objects.using(router.db_for_write(Commission)).filter(theirs)
 
 
+def _holders(partners: Iterable[int]) -> list[str]:
+    return [ledger.holder_of(partner) for partner in partners]
+
+
 def export(*, user: Any, idents: Iterable[str], data: dict[str, Any], **kwargs: Any) -> None:
     """Add to an export what a user has caused, decided, and is owed through their partners."""
     using = router.db_for_write(Commission)
@@ -36,6 +41,8 @@ def export(*, user: Any, idents: Iterable[str], data: dict[str, Any], **kwargs: 
     caused = _caused(user, idents).select_related("partner").order_by("pk")
     accounts = Account.objects.using(using).filter(partner__in=partners).select_related("partner")
     networks = PartnerNetwork.objects.using(using).filter(partner__in=partners)
+    destinations = Destination.objects.using(using).filter(holder__in=_holders(partners))
+    payouts = Payout.objects.using(using).filter(account__partner__in=partners)
     data["rewards"] = {
         "commissions": [
             {
@@ -49,6 +56,25 @@ def export(*, user: Any, idents: Iterable[str], data: dict[str, Any], **kwargs: 
             for each in caused
         ],
         "accounts": [_balance(each) for each in accounts.order_by("pk")],
+        "destinations": [
+            {"method": each.get_method_display(), "name": each.name, "email": each.email}
+            for each in destinations.order_by("pk")
+        ],
+        "payouts": [
+            {
+                "number": str(each.uid),
+                "partner": each.account.partner and each.account.partner.name,
+                "amount": str(each.money.amount),
+                "currency": each.account.currency,
+                "state": each.state,
+                "method": each.get_method_display(),
+                "name": each.name,
+                "email": each.email,
+                "created_on": each.created_on.isoformat(),
+                "settled_on": each.settled_on and each.settled_on.isoformat(),
+            }
+            for each in payouts.select_related("account__partner").order_by("pk")
+        ],
         "networks": [
             {"partner": each.partner.name, "seen_on": each.seen_on.isoformat()}
             for each in networks.select_related("partner").order_by("pk")
@@ -86,8 +112,13 @@ def forget(*, user: Any, idents: Iterable[str], counts: dict[str, int], **kwargs
     """Take the user out of what was flagged, and their partners' networks with them.
 
     All of a partner's networks: nobody can tell whose they were, and those of the others come back
-    when they log in. Who has decided on a review stays, as long as the user itself does: whoever
-    was refused money may ask.
+    when they log in. Where it is paid, in contrast, is the partner's own, which the others need: it
+    goes with the last of a partner's people. Then it is also taken out of its payouts, as soon as
+    they are settled, as only until then somebody may have to ask what became of the money: those
+    that are `payouts_sent` in `counts` are emptied then, see `forget_settled`.
+
+    Who has decided on a review stays, as long as the user itself does: whoever was refused money
+    may ask.
     """
     commissions = list(_caused(user, idents).values_list("pk", flat=True))
     reviews = Review.objects.using(router.db_for_write(Review)).exclude(detail="")
@@ -95,6 +126,48 @@ def forget(*, user: Any, idents: Iterable[str], counts: dict[str, int], **kwargs
     partners = list(user.affiliate_partners.values_list("pk", flat=True))
     networks = PartnerNetwork.objects.using(router.db_for_write(PartnerNetwork))
     counts["networks"], _ = networks.filter(partner__in=partners).delete()
+    _forget_where_paid(_alone(partners), counts)
+
+
+def _alone(partners: list[int]) -> list[int]:
+    """Return those of a user's partners that nobody else belongs to."""
+    using = router.db_for_write(Partner)
+    rows = Partner.objects.using(using).filter(pk__in=partners)
+    # Of several of its people who are forgotten at once one is the last. Conversions go on, where
+    # that is possible.
+    no_key = connections[using].features.has_select_for_no_key_update
+    list(rows.order_by("pk").select_for_update(no_key=no_key))
+    alone = rows.annotate(number=models.Count("users")).filter(number=1)
+    return list(alone.values_list("pk", flat=True))
+
+
+def _forget_where_paid(partners: list[int], counts: dict[str, int]) -> None:
+    using = router.db_for_write(Payout)
+    destinations = Destination.objects.using(using).filter(holder__in=_holders(partners))
+    counts["destinations"], _ = destinations.delete()
+    named = ~models.Q(name="", email="")
+    kept = Payout.objects.using(using).filter(named | models.Q(settled_on=None))
+    ids = list(kept.filter(account__partner__in=partners).values_list("pk", flat=True))
+    rows = Payout.objects.using(using).filter(pk__in=ids)
+    # Whoever sends or settles one of them at this moment is waited for, or waits, and then finds
+    # the destination gone.
+    list(rows.order_by("pk").select_for_update())
+    counts["payouts"] = rows.filter(named, settled_on__isnull=False).update(name="", email="")
+    counts["payouts_sent"] = rows.filter(named, settled_on=None).count()
+
+
+def forget_settled(payout: Payout) -> None:
+    """Keep no longer where a payout that was settled just now went, if that was erased meanwhile.
+
+    That is: if its holder has no destination any more, whoever has deleted that. The method stays.
+    """
+    using = router.db_for_write(Payout)
+    holder = Account.objects.using(using).filter(pk=payout.account_id).values("holder")[:1]
+    if Destination.objects.using(using).filter(holder=models.Subquery(holder)).exists():
+        return
+    known = Payout.objects.using(using).filter(pk=payout.pk).exclude(name="", email="")
+    if known.update(name="", email=""):
+        payout.name = payout.email = ""
 
 
 def purge_networks(before: datetime, **options: Any) -> int:

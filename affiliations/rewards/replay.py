@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -119,7 +119,7 @@ class Replay:
     #: By partner, lineage and person: when they have converted.
     times: dict[tuple[Any, ...], list[datetime]] = field(default_factory=lambda: defaultdict(list))
     known: set[tuple[str, int]] = field(default_factory=set)
-    #: How to count out what counts until it was taken back whole, the earliest first.
+    #: How to count out what counts until it was taken back whole or rejected, the earliest first.
     ending: list[tuple[datetime, int, Callable[[], None]]] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=count)
     found: dict[tuple[int, str], Outcome] = field(default_factory=dict)
@@ -191,11 +191,15 @@ class Replay:
         people = Partner.users.through.objects.using(self.using)
         people = people.filter(partner__in=partners, user__in=users)
         own = set(people.values_list("partner", "user"))
-        rejected = set(
-            Review.objects.using(self.using)
-            .filter(entry__commission__conversion__in=ids, outcome=Review.Outcome.REJECTED)
-            .values_list("entry__commission__conversion", "entry__commission__partner")
+        reviews = Review.objects.using(self.using).filter(
+            entry__commission__conversion__in=ids, outcome=Review.Outcome.REJECTED
         )
+        rejected = {
+            (conversion_id, partner_id): when
+            for conversion_id, partner_id, when in reviews.values_list(
+                "entry__commission__conversion", "entry__commission__partner", "resolved_on"
+            )
+        }
         written: dict[int, list[Any]] = defaultdict(list)
         found = Commission.objects.using(self.using).filter(conversion__in=ids, minor__gt=0)
         for conversion_id, *earned in found.values_list(
@@ -212,7 +216,7 @@ class Replay:
                 if (conversion.pk, partner_id) not in rejected and partner_id in of_all:
                     left = minor - commissions.gone_of(minor, conversion)
                     self._outcome(of_all[partner_id], currency).earned += left
-            for part, currency in self._earn(conversion, parts, own):
+            for part, currency in self._earn(conversion, parts, own, rejected):
                 minor = part.earned.minor
                 if minor and (conversion.pk, part.partner.pk) not in rejected:
                     left = minor - commissions.gone_of(minor, conversion)
@@ -227,7 +231,11 @@ class Replay:
     # What one conversion earns: as in commissions.py, but that nothing is asked of the database
 
     def _earn(
-        self, conversion: Conversion, parts: Sequence[Part], own: set[tuple[int, Any]]
+        self,
+        conversion: Conversion,
+        parts: Sequence[Part],
+        own: set[tuple[int, Any]],
+        rejected: Mapping[tuple[int, int], datetime | None],
     ) -> list[tuple[Part, str]]:
         when = conversion.created_on
         while self.ending and self.ending[0][0] <= when:
@@ -255,8 +263,9 @@ class Replay:
             counted = _Counted(
                 part.partner.pk, lineage, when, currency, part.minor, earned.minor, persons
             )
+            until = _first(conversion.reversed_on, rejected.get((conversion.pk, part.partner.pk)))
             for way in (self._count_volume, self._count_times):
-                self._count(way, counted, conversion.reversed_on)
+                self._count(way, counted, until)
         return posted
 
     def _choose(self, partner_id: int, conversion: Conversion) -> _Rule | None:
@@ -293,7 +302,7 @@ class Replay:
     def _count(
         self, way: Callable[[_Counted, int], None], each: _Counted, until: datetime | None
     ) -> None:
-        """Count a commission in, and out again once all of its conversion was taken back."""
+        """Count a commission in, and out again from when on it is lost."""
         way(each, 1)
         self._count_out(way, each, until)
 
@@ -325,9 +334,12 @@ class Replay:
 
     def _before(self) -> Any:
         """Return what was earned before, and still counted at the beginning."""
+        rejected_on = commissions.rejections().order_by("resolved_on").values("resolved_on")[:1]
         rows = Commission.objects.using(self.using).filter(converted_on__lt=self.since)
-        reversed_on = models.Q(conversion__reversed_on=None)
-        return rows.filter(reversed_on | models.Q(conversion__reversed_on__gte=self.since))
+        rows = rows.annotate(rejected_on=models.Subquery(rejected_on))
+        for path in ("conversion__reversed_on", "rejected_on"):
+            rows = rows.filter(models.Q(**{path: None}) | models.Q(**{f"{path}__gte": self.since}))
+        return rows
 
     def _count_volumes_before(self) -> None:
         for period in PERIODS:
@@ -349,9 +361,10 @@ class Replay:
                 for volume in (self.volumes[key], self.volumes[*key, row["currency"]]):
                     for place, value in enumerate(found):
                         volume[place] += value
-        ending = self._before().filter(conversion__reversed_on__isnull=False)
-        for row in ending.filter(lineage__in=[*self.periods]).select_related("conversion"):
-            self._count_out(self._count_volume, _counted(row), row.conversion.reversed_on)
+        ends = models.Q(conversion__reversed_on__isnull=False) | models.Q(rejected_on__isnull=False)
+        ending = self._before().filter(ends, lineage__in=[*self.periods])
+        for row in ending.select_related("conversion"):
+            self._count_out(self._count_volume, _counted(row), _lost_on(row))
 
     def _count_times_before(self, name: str, path: str, ids: set[int]) -> None:
         """Count what persons have brought before that have not come so far."""
@@ -362,7 +375,16 @@ class Replay:
         rows = self._before().filter(lineage__in=self.personal, **{f"{path}__in": new})
         for row in rows.select_related("conversion"):
             person = name, row.conversion.user_id if name == "user" else row.visitor_id
-            self._count(self._count_times, _counted(row, person), row.conversion.reversed_on)
+            self._count(self._count_times, _counted(row, person), _lost_on(row))
+
+
+def _first(*moments: datetime | None) -> datetime | None:
+    return min((each for each in moments if each is not None), default=None)
+
+
+def _lost_on(row: Any) -> datetime | None:
+    """Return from when on a commission counts for nothing, of those that were earned before."""
+    return _first(row.conversion.reversed_on, row.rejected_on)
 
 
 def _counted(row: Commission, *persons: tuple[str, int]) -> _Counted:

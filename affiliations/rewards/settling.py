@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from ..exceptions import InvalidTransition
 from ..savepoints import retried
-from . import ledger
+from . import ledger, privacy
 from .commissions import reversal_of
 from .models import Account, Destination, Entry, Payout, PayoutBatch, PayoutEntry
 from .models.payouts import MAX_REASON, MAX_REFERENCE
@@ -106,6 +106,7 @@ def mark_paid(payout: Payout, provider_reference: str = "") -> Payout:
         _move(
             payout, Payout.State.SENT, state=Payout.State.PAID, settled_on=timezone.now(), **changes
         )
+        privacy.forget_settled(payout)
         _announce(payout)
     return payout
 
@@ -158,6 +159,7 @@ def _give_back(payout: Payout, origins: tuple[str, ...], reason: str, **changes:
 
     def give_back() -> None:
         _move(payout, *origins, reason=ledger.fitting(reason, MAX_REASON), **changes)
+        privacy.forget_settled(payout)
         PayoutEntry.objects.using(using).filter(payout=payout).update(claimed=None)
         entry = Entry.objects.using(using).get(key=key_of(payout))
         key = f"reversal:{entry.pk}:{payout.minor}"

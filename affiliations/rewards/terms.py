@@ -113,7 +113,7 @@ class History:
 
     `volume` is what tiers count and `earned` what was paid in minor units, both in the period;
     `times` is how often the same person has converted, and `first` when they first did. What was
-    taken back whole is in none of them.
+    taken back whole, or rejected in review, is in none of them.
     """
 
     volume: int = 0

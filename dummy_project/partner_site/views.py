@@ -11,6 +11,9 @@ from django.views.decorators.http import require_GET
 
 from affiliations import signing
 from affiliations.exceptions import InvalidSignature
+from affiliations.money import Money
+from affiliations.rewards import ledger
+from affiliations.rewards.models import Account, Payout
 
 from .models import Deal, ReceivedCallback
 
@@ -42,7 +45,28 @@ def log(request: HttpRequest) -> HttpResponse:
     """Show what the shop has called; with `?entries` only the entries, for the page's script."""
     name = "entries" if "entries" in request.GET else "log"
     calls = ReceivedCallback.objects.all()[:SHOWN]
-    return render(request, f"partner_site/{name}.html", {"calls": calls})
+    context = {"calls": calls, "earnings": earnings(Deal.objects.get().uid)}
+    return render(request, f"partner_site/{name}.html", context)
+
+
+def earnings(uid: str) -> list[dict[str, Money]]:
+    """Return what a partner has earned in each currency, and what became of it.
+
+    A partner's site elsewhere would have to be told; this one looks into the shop's own ledger.
+    """
+    found = []
+    for account in Account.objects.filter(partner__uid=uid).order_by("currency"):
+        balance = ledger.balance(account)
+        payouts = account.payouts.exclude(state=Payout.State.FAILED)
+        paid = sum(payouts.values_list("minor", flat=True))
+        figures = {
+            "earned": balance.total + paid,
+            "paid": paid,
+            "available": balance.available,
+            "held": balance.held,
+        }
+        found.append({name: Money(minor, account.currency) for name, minor in figures.items()})
+    return found
 
 
 @require_GET

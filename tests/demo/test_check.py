@@ -13,14 +13,14 @@ from django.conf import settings
 from affiliations.links.models import Link
 from affiliations.models import Partner, Subscription
 from affiliations.signals import visitor_identified
-from dummy_project import check, network_walk, seed, walk
+from dummy_project import check, earnings, earnings_walk, network_walk, seed, walk
 from dummy_project.__main__ import main
 from dummy_project.network.models import Offer
 from dummy_project.partner_site.models import Deal
 
 def afterwards(change):
     prepare = seed.prepare
-    seed.prepare = lambda url: [prepare(url), change()]
+    seed.prepare = lambda url: (prepare(url), change())
 
 {breakage}
 sys.exit(main(["--check"]))
@@ -115,6 +115,53 @@ NETWORK_BREAKAGES = {
 }
 
 
+#: The same, on the way of the money.
+EARNINGS_BREAKAGES = {
+    "no rule": (
+        (
+            "from affiliations.rewards.models import CommissionRule\n"
+            "afterwards(lambda: CommissionRule.objects.update(valid_until='2026-01-01T00:00Z'))"
+        ),
+        "✗ 0 entries are posted for it instead of 1",
+    ),
+    "another percentage": (
+        "earnings.RULES[1]['percent'] = 9",
+        "✗ it has earned 6.12 EUR, not 6.80 EUR",
+    ),
+    "nothing is held": (
+        "from datetime import timedelta; settings.AFFILIATE_HOLD = timedelta(0)",
+        "✗ owed and available are (780, 780), not (780, 0)",
+    ),
+    "what is taken back is not": (
+        (
+            "from affiliations.signals import conversion_reversed\n"
+            "conversion_reversed.disconnect(dispatch_uid='affiliations.rewards.take_back')"
+        ),
+        "✗ 0 entries take it back instead of 1",
+    ),
+    "more than the partner has is the least": (
+        "settings.AFFILIATE_PAYOUT_MINIMUM = {'EUR': 61}",
+        "✗ DoesNotExist: Payout matching query does not exist",
+    ),
+    "nowhere to pay": (
+        (
+            "from affiliations.rewards.models import Destination\n"
+            "afterwards(Destination.objects.all().delete)"
+        ),
+        "✗ 0 payouts are sent instead of 1",
+    ),
+    "a snapshot of what never was": (
+        (
+            "from affiliations.rewards.models import Account, Snapshot\n"
+            "sums = {'last_entry': 0, 'total_minor': 1, 'available_minor': 0}\n"
+            "afterwards(lambda: Snapshot.objects.create(\n"
+            "    account=Account.objects.first(), taken_on='2026-01-01T00:00Z', **sums))"
+        ),
+        "✗ manage audit_ledger: 1 differs.",
+    ),
+}
+
+
 def test_it_passes_and_shows_its_evidence(python):
     done = python("-m", "dummy_project", "--check")
 
@@ -145,6 +192,13 @@ def test_it_passes_and_shows_its_evidence(python):
         "no transaction, no cookie",
         "security_token=***&status=rejected\n  ✓ success=true;",
         "Subject: Refund: hold the payout of transaction 2, to thomas@harbour-kiln.example",
+        # What the partner is paid in the end.
+        "6.80 EUR for Blog of Anna (EUR)",
+        "says “earned <strong>",
+        "-6.80 EUR, which reverses entry ",
+        "a second run drafts nothing",
+        "-paypal-1.csv: anna@blog-of-anna.example,60.00,EUR,",
+        "manage audit_ledger: Nothing differs.",
         "Everything holds",
     ):
         assert evidence in done.stdout
@@ -172,6 +226,19 @@ def test_it_finds_what_is_broken_at_the_network(python, name):
     assert done.returncode == 1, done.stdout + done.stderr
     for reason in reasons:
         assert reason in done.stdout
+    assert "It does not hold" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", EARNINGS_BREAKAGES)
+def test_it_finds_what_is_broken_with_the_money(python, name):
+    breakage, reason = EARNINGS_BREAKAGES[name]
+    alone = "check.WALKS = [earnings_walk.EarningsWalk]"
+
+    done = python("-c", BREAK.format(breakage=f"{alone}\n{breakage}"))
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert reason in done.stdout
     assert "It does not hold" in done.stdout
     assert "Traceback" not in done.stderr
 

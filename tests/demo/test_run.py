@@ -1,5 +1,6 @@
 """`python -m dummy_project`: it starts, starts again, and says what is in its way."""
 
+import re
 import sqlite3
 from contextlib import closing
 
@@ -7,6 +8,8 @@ import pytest
 import requests
 
 from .conftest import free_port
+
+TOLD = "SELECT callback_url FROM affiliations_subscription WHERE callback_url <> ''"
 
 
 def rows(file, query):
@@ -22,6 +25,7 @@ def test_it_prints_where_to_click(open_demo, tmp_path):
             "/partner-site/log/",
             "/network/",
             "/admin/",
+            "/admin/affiliations_rewards/",
             "/api/links/docs",
         ):
             assert f"{demo.url}{path}" in demo.banner
@@ -36,10 +40,42 @@ def test_it_finds_everything_again_on_another_port(open_demo, tmp_path):
         first = {table: rows(file, f"SELECT id FROM {table}") for table in tables}
     with open_demo(file) as demo:
         assert first == {table: rows(file, f"SELECT id FROM {table}") for table in tables}
-        addresses = rows(file, "SELECT callback_url FROM affiliations_subscription")
+        addresses = rows(file, TOLD)
         assert all(each.startswith(f"{demo.url}/partner-site/callback/") for each in addresses)
         assert len(addresses) == 2
         assert demo.url in requests.get(f"{demo.url}/partner-site/", timeout=10).text
+
+
+def test_its_partners_have_earned_for_some_months(open_demo, python, tmp_path):
+    file = tmp_path / "demo.sqlite3"
+    with open_demo(file) as demo:
+        log = requests.get(f"{demo.url}/partner-site/log/", timeout=10).text
+        assert re.search(r"Anna has earned <strong>[1-9][0-9]+\.[0-9]{2} EUR</strong>", log)
+        assert "signature verified" not in log
+    states = "SELECT DISTINCT {} FROM affiliations_rewards_{} ORDER BY 1"
+    assert rows(file, states.format("kind", "entry")) == [
+        "commission",
+        "credit",
+        "payout",
+        "reversal",
+    ]
+    outcomes = rows(file, states.format("outcome", "review"))
+    assert outcomes == ["open", "rejected", "released"]
+    assert rows(file, states.format("state", "payout")) == ["draft", "failed", "paid"]
+    assert rows(file, "SELECT name FROM affiliations_rewards_commissionrule") == [
+        "Orders",
+        "Orders that friends bring",
+        "Sign-ups",
+        "Orders that friends bring",
+    ]
+    audit = ("manage", "audit_ledger")
+    done = python("-m", "dummy_project", "--database-url", f"sqlite:///{file}", *audit)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "Nothing differs." in done.stdout
+    # It is not lived twice.
+    entries = rows(file, "SELECT id FROM affiliations_rewards_entry")
+    with open_demo(file):
+        assert rows(file, "SELECT id FROM affiliations_rewards_entry") == entries
 
 
 def test_the_links_of_the_network_follow_it_but_for_one_that_was_deleted(open_demo, tmp_path):
@@ -65,9 +101,12 @@ def test_it_leaves_an_address_elsewhere_alone(open_demo, tmp_path):
     with open_demo(file):
         pass
     with closing(sqlite3.connect(file)) as connection, connection:
-        connection.execute("UPDATE affiliations_subscription SET callback_url = ?", (elsewhere,))
+        connection.execute(
+            "UPDATE affiliations_subscription SET callback_url = ? WHERE callback_url <> ''",
+            (elsewhere,),
+        )
     with open_demo(file):
-        addresses = rows(file, "SELECT callback_url FROM affiliations_subscription")
+        addresses = rows(file, TOLD)
     assert addresses == [elsewhere, elsewhere]
 
 

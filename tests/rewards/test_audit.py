@@ -16,6 +16,8 @@ from django.utils import timezone
 from affiliations.models import Conversion
 from affiliations.money import Money
 from affiliations.rewards import audit, commissions, ledger, protection, receivers, rules
+from affiliations.rewards.audit import earnings, runs
+from affiliations.rewards.audit.differences import Problem
 from affiliations.rewards.models import (
     Commission,
     CommissionRule,
@@ -486,7 +488,7 @@ def post_at_once():
 
     def work():
         try:
-            audit.post_missing(conversion)
+            runs.post_missing(conversion)
         except DatabaseError as error:
             return type(error).__name__
 
@@ -510,7 +512,7 @@ def test_teeth_a_look_before_the_posting_and_no_more(monkeypatch):
                 commissions.earn(stored)
                 commissions.take_back(stored)
 
-    monkeypatch.setattr(audit, "post_missing", without_the_lock)
+    monkeypatch.setattr(runs, "post_missing", without_the_lock)
     assert post_at_once() != ([], 1, 750)
 
 
@@ -522,21 +524,19 @@ def test_what_happens_during_an_audit_is_no_difference(monkeypatch):
     for _ in range(3):
         convert(partner)
     left = list(Conversion.objects.all())
-    book = audit._Book.__init__
+    book = earnings.Book.__init__
 
     def meanwhile(self, conversions):
         if left:
             at_once(1, partial(reverse_conversion, left.pop()))
         book(self, conversions)
 
-    monkeypatch.setattr(audit._Book, "__init__", meanwhile)
-    monkeypatch.setattr(audit, "_problems_alone", still(audit._problems_alone, left))
+    monkeypatch.setattr(earnings.Book, "__init__", meanwhile)
+    monkeypatch.setattr(runs, "problems_alone", still(runs.problems_alone, left))
     assert found() == []
     # Teeth: where what looks wrong is taken for wrong at once.
     left.extend([convert(partner)])
-    monkeypatch.setattr(
-        audit, "_problems_alone", lambda each: [audit.Problem("reversal", "as it looked")]
-    )
+    monkeypatch.setattr(runs, "problems_alone", lambda each: [Problem("reversal", "as it looked")])
     assert kinds() == {"reversal"}
 
 

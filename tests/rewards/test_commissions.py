@@ -8,8 +8,8 @@ from django.db import IntegrityError
 
 from affiliations.models import Conversion
 from affiliations.money import Money
-from affiliations.rewards import commissions, ledger
-from affiliations.rewards.models import Account, Commission, CommissionRule, Entry
+from affiliations.rewards import commissions, ledger, reviews
+from affiliations.rewards.models import Account, Commission, CommissionRule, Entry, Review
 from affiliations.services import reverse_conversion
 from affiliations.testing import freeze
 from tests.core.factories import make_partner, make_user
@@ -160,6 +160,52 @@ def test_what_was_taken_back_whole_counts_for_no_tier():
     reverse_conversion(first)
     assert convert(partner).commissions.get().minor == 1000
     assert convert(partner).commissions.get().minor == 5000
+
+
+def reject(conversion):
+    """Let staff decide against what a conversion has earned."""
+    entry = Entry.objects.get(commission__conversion=conversion, kind="commission")
+    reviews.reject(Review.objects.create(entry=entry, reason="velocity"), by=None)
+
+
+@pytest.mark.parametrize(
+    ("terms", "before", "after"),
+    [
+        ({"tiers": [[1, "50"]]}, 5000, 1000),
+        ({"tiers": [[9_999, "50"]], "tiers_by": "amount", "currency": "EUR"}, 5000, 1000),
+        ({"period_cap_minor": 1500, "currency": "EUR"}, 500, 1000),
+        ({"times": 1}, 0, 1000),
+        ({"months": 1}, 0, 1000),
+    ],
+)
+def test_what_was_rejected_counts_until_then(terms, before, after):
+    partner, other, buyer = make_partner(), make_partner(), make_user()
+    with freeze(START) as clock:
+        make_rule(**{"period": "ever", **terms})
+        first = convert(partner, user=buyer)
+        elsewhere = convert(other)
+        clock.tick(days=40)
+        second = convert(partner, user=buyer)
+        assert second.commissions.get().minor == before
+        # Of another partner's, and what was released, it makes no difference.
+        reject(elsewhere)
+        entry = Entry.objects.get(commission__conversion=first)
+        reviews.release(Review.objects.create(entry=entry, reason="approval"), by=None)
+        if "tiers" in terms:
+            assert convert(partner, user=buyer).commissions.get().minor == before
+            return_all_but(first, partner)
+        else:
+            reverse_conversion(second)
+        reject(first)
+        assert convert(partner, user=buyer).commissions.get().minor == after
+        # What was earned before keeps what it got.
+        assert second.commissions.get().minor == before
+
+
+def return_all_but(kept, partner):
+    for conversion in Conversion.objects.filter(commissions__partner=partner):
+        if conversion != kept:
+            reverse_conversion(conversion)
 
 
 def test_partners_share_and_the_parts_sum_to_the_whole(shared):

@@ -1,13 +1,20 @@
 """What the rewards hold on a person: shown whole, erased whole, and the sums stay."""
 
 import json
+import threading
+from functools import partial
+from itertools import count
 
 import pytest
 from django.apps import apps
+from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.test import Client
 
-from affiliations.rewards import ledger, reviews
-from affiliations.rewards.models import Account, Entry, PartnerNetwork, Review
+from affiliations.money import Money
+from affiliations.rewards import audit, ledger, payouts, reviews
+from affiliations.rewards.models import Account, Destination, Entry, PartnerNetwork, Review
+from affiliations.rewards.testing import assert_ledger_balanced
 from affiliations.services import export_user, forget_user
 from tests.core.factories import make_partner, make_user
 from tests.rewards.factories import convert, make_rule
@@ -15,6 +22,9 @@ from tests.rewards.factories import convert, make_rule
 pytestmark = pytest.mark.django_db
 
 DOMAIN = "marked.example"
+KINDS = ("commissions", "accounts", "destinations", "payouts", "networks", "decided")
+NOTHING = {kind: [] for kind in KINDS}
+numbers = count(1)
 
 
 @pytest.fixture(autouse=True)
@@ -121,8 +131,178 @@ def test_one_of_a_partners_people_is_shown_the_account_and_then_forgotten():
     assert seen.digest not in dump()
     assert PartnerNetwork.objects.get().partner == other
     assert balances() == before
-    after = export_user(user)["rewards"]
-    assert after == {"commissions": [], "accounts": [], "networks": [], "decided": []}
+    assert export_user(user)["rewards"] == NOTHING
+
+
+# Where partners are paid
+
+
+def pay_to(partner, name="marked-name", email="marked-name@bank.example"):
+    """Say where a partner is paid."""
+    holder = ledger.holder_of(partner.pk)
+    Destination.objects.create(holder=holder, method="wise", name=name, email=email)
+
+
+def sent(*partners):
+    """Pay these partners by a file; return a payout of each."""
+    for partner in partners:
+        account = ledger.account_of(partner, "EUR")
+        ledger.post(account, Money(6000, "EUR"), kind="credit", key=f"{next(numbers)}")
+    batch = payouts.make_payouts(currency="EUR")
+    payouts.approve_batch(batch)
+    payouts.send_batch(batch, "wise")
+    return [batch.payouts.get(account__partner=partner) for partner in partners]
+
+
+def emptied(counts):
+    return [counts[name] for name in ("destinations", "payouts", "payouts_sent")]
+
+
+def test_where_a_partner_is_paid_is_shown_and_goes_with_the_last_of_its_people():
+    user, colleague = marked(), make_user()
+    partner, other = make_partner(name="Anna"), make_partner()
+    partner.users.add(user, colleague)
+    other.users.add(colleague)
+    pay_to(partner)
+    pay_to(other, "Other", "other@bank.example")
+    paid, theirs = sent(partner, other)
+    for each in (paid, theirs):
+        payouts.mark_paid(each)
+    [failed] = sent(partner)
+    payouts.fail(failed, "the bank is closed")
+    shown = export_user(user)["rewards"]
+    assert json.loads(json.dumps(shown)) == shown
+    where = {"method": "Wise", "name": "marked-name", "email": "marked-name@bank.example"}
+    assert shown["destinations"] == [where]
+    assert shown["payouts"][0] == {
+        "number": str(paid.uid),
+        "partner": "Anna",
+        "amount": "60.00",
+        "currency": "EUR",
+        "state": "paid",
+        **where,
+        "created_on": paid.created_on.isoformat(),
+        "settled_on": paid.settled_on.isoformat(),
+    }
+    assert [each["state"] for each in shown["payouts"]] == ["paid", "failed"]
+    # The others still have to be paid.
+    before = dump()
+    assert emptied(forget_user(user)) == [0, 0, 0]
+    assert dump() == before
+    sums = balances()
+    partner.users.add(user)
+    partner.users.remove(colleague)
+    assert emptied(forget_user(user)) == [1, 2, 0]
+    assert "marked" not in dump()
+    assert Destination.objects.get().email == "other@bank.example"
+    for payout in (paid, failed):
+        payout.refresh_from_db()
+        assert (payout.method, payout.name, payout.email) == ("wise", "", "")
+    theirs.refresh_from_db()
+    assert theirs.email == "other@bank.example"
+    assert balances() == sums
+    assert list(audit.Audit().differences()) == []
+    assert_ledger_balanced()
+
+
+@pytest.mark.parametrize("settle", [payouts.mark_paid, partial(payouts.fail, reason="closed")])
+def test_what_is_under_way_keeps_where_it_goes_until_it_is_settled(settle):
+    user, partner, other = marked(), make_partner(), make_partner()
+    partner.users.add(user)
+    pay_to(partner)
+    pay_to(other, "Other", "other@bank.example")
+    ours, theirs = sent(partner, other)
+    assert emptied(forget_user(user)) == [1, 0, 1]
+    ours.refresh_from_db()
+    assert ours.email == "marked-name@bank.example"
+    for each in (ours, theirs):
+        settle(each)
+    assert (ours.name, ours.email) == ("", "")
+    assert "marked" not in dump()
+    theirs.refresh_from_db()
+    assert (theirs.name, theirs.email) == ("Other", "other@bank.example")
+
+
+def at_the_same_time(one, other, patience):
+    """Do something in a transaction that ends only when another one waits, or is through."""
+    with transaction.atomic():
+        one()
+        thread = threading.Thread(target=closing, args=[other])
+        thread.start()
+        thread.join(patience)
+    thread.join()
+
+
+def closing(step):
+    try:
+        step()
+    finally:
+        connection.close()
+
+
+def settled(first, patience):
+    """Settle a payout while its holder is forgotten; return what is left of where it went."""
+    user, partner = marked(), make_partner()
+    partner.users.add(user)
+    pay_to(partner)
+    [payout] = sent(partner)
+    steps = [partial(forget_user, user), partial(payouts.mark_paid, payout)]
+    at_the_same_time(*(steps if first == "forget" else reversed(steps)), patience)
+    payout.refresh_from_db()
+    assert payout.state == "paid"
+    return payout.email
+
+
+def forgotten_both(patience):
+    """Forget both people of a partner at once; return how many destinations are left."""
+    partner = make_partner()
+    pay_to(partner)
+    users = [make_user(), make_user()]
+    partner.users.add(*users)
+    at_the_same_time(*(partial(forget_user, user) for user in users), patience)
+    return Destination.objects.count()
+
+
+at_once = pytest.mark.skipif(
+    connection.vendor == "sqlite", reason="lets no two transactions write at once"
+)
+
+
+@at_once
+@pytest.mark.django_db(transaction=True)
+def test_what_is_settled_while_somebody_is_forgotten_is_emptied():
+    assert settled("settle", patience=0.5) == ""
+
+
+@at_once
+@pytest.mark.django_db(transaction=True)
+def test_what_is_settled_after_somebody_was_forgotten_is_emptied():
+    assert settled("forget", patience=0.5) == ""
+
+
+@at_once
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_are_forgotten_at_once_one_is_the_last():
+    assert forgotten_both(patience=0.5) == 0
+
+
+@at_once
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("at_once", "left"),
+    [
+        pytest.param(
+            *(partial(settled, "settle"), "marked-name@bank.example"),
+            marks=pytest.mark.skipif(connection.vendor == "mysql", reason="an UPDATE waits there"),
+        ),
+        (partial(settled, "forget"), "marked-name@bank.example"),
+        (forgotten_both, 1),
+    ],
+)
+def test_teeth_nobody_waits(at_once, left, monkeypatch):
+    monkeypatch.setattr(QuerySet, "select_for_update", lambda rows, **options: rows)
+    # Long enough to be through, as nothing holds it.
+    assert at_once(patience=60) == left
 
 
 def test_staff_are_shown_what_they_have_decided():
@@ -140,9 +320,4 @@ def test_staff_are_shown_what_they_have_decided():
 
 
 def test_the_export_without_anything_is_empty():
-    assert export_user(make_user())["rewards"] == {
-        "commissions": [],
-        "accounts": [],
-        "networks": [],
-        "decided": [],
-    }
+    assert export_user(make_user())["rewards"] == NOTHING

@@ -4,15 +4,17 @@ import io
 import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from django.apps import apps
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import transaction
+from django.db.models import DateTimeField, Value
 
 from affiliations.money import Money
-from affiliations.rewards import audit, rules
+from affiliations.rewards import audit, reviews, rules
 from affiliations.rewards.models import CommissionRule, Entry, Review
 from affiliations.rewards.replay import drafts, replay
 from affiliations.services import reverse_conversion
@@ -24,7 +26,9 @@ pytestmark = pytest.mark.django_db
 
 START = datetime(2026, 1, 27, 12, tzinfo=UTC)
 SINCE = START + timedelta(days=20)
-SEEDS = 8
+#: Worlds that are lived through always, and in the long lane.
+SHORT, REST = 5, range(5, 25)
+LONG = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 
 def fields_of(chance):
@@ -67,20 +71,16 @@ class World:
             for turn in range(60):
                 # A little later each time, so that there is an order.
                 events.append((START + timedelta(hours=16 * turn, seconds=turn), None))
-            recorded = []
-            turn = 0
+            turn = self.rejected = 0
             is_changed = False
             while events:
-                when, refund = events.pop(0)
+                when, later = events.pop(0)
                 if changed is not None and not is_changed and when >= SINCE:
                     self.change(changed)
                     is_changed = True
                 clock.now = when
-                if refund is not None:
-                    conversion, money = refund
-                    conversion.refresh_from_db()
-                    if conversion.reversed_on is None:
-                        reverse_conversion(conversion, money)
+                if later is not None:
+                    later()
                     continue
                 turn += 1
                 if turn == 45 and retired != self.rule:
@@ -92,7 +92,10 @@ class World:
                     currency=chance.choice(["EUR", "EUR", "USD"]),
                     user=chance.choice(buyers),
                 )
-                recorded.append(conversion)
+                # Of those alone that are the same whatever a rule is changed to.
+                if chance.random() < 0.4 and when < SINCE:
+                    decided = when + timedelta(hours=chance.randint(1, 500), minutes=turn)
+                    events.append((decided, partial(self.reject, conversion)))
                 if chance.random() < 0.4:
                     money = conversion.money
                     if money and money.minor > 2 and chance.random() < 0.4:
@@ -100,9 +103,21 @@ class World:
                     else:
                         money = None
                     back = when + timedelta(hours=chance.randint(1, 400), minutes=turn)
-                    events.append((back, (conversion, money)))
-                    events.sort(key=lambda event: event[0])
+                    events.append((back, partial(self.refund, conversion, money)))
+                events.sort(key=lambda event: event[0])
             self.end = clock.now
+
+    def refund(self, conversion, money):
+        conversion.refresh_from_db()
+        if conversion.reversed_on is None:
+            reverse_conversion(conversion, money)
+
+    def reject(self, conversion):
+        """Let staff decide against what the first of its partners has earned, if that is any."""
+        entry = Entry.objects.filter(commission__conversion=conversion, kind="commission").first()
+        if entry is not None:
+            review = Review.objects.create(entry=entry, reason="velocity")
+            self.rejected += reviews.reject(review, by=None) is not None
 
     def change(self, changed):
         """Let a rule's other terms hold from now on, whatever is said of publications."""
@@ -135,25 +150,23 @@ def set_terms(rule, fields):
     rule.save()
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
-def test_the_rules_that_were_in_force_make_no_difference(seed, shared):
-    world = World(seed)
-    assert list(audit.Audit().differences()) == []
-    for since in (START, SINCE, SINCE + timedelta(days=9, seconds=5)):
-        with freeze(world.end):
-            found = replay(since)
-        assert [each.difference for each in found] == [0] * len(found)
-    with freeze(world.end):
-        assert world.named(replay(SINCE), "earned") == world.in_the_ledger()
-
-
-@pytest.mark.parametrize("seed", range(SEEDS))
-def test_what_would_have_been_earned_is_what_is_earned_where_it_was_published(seed, shared):
+@pytest.mark.parametrize(
+    "seed", [*range(SHORT), *(pytest.param(each, marks=LONG) for each in REST)]
+)
+def test_a_replay_is_what_was_earned_and_what_would_have_been(seed, shared):
     changed = fields_of(random.Random(f"changed {seed}"))
     with transaction.atomic():
         there = World(seed, changed).in_the_ledger()
         transaction.set_rollback(True)
     world = World(seed)
+    assert world.rejected
+    assert list(audit.Audit().differences()) == []
+    # By the rules that were in force nothing differs.
+    for since in (START, SINCE, SINCE + timedelta(days=9, seconds=5)):
+        with freeze(world.end):
+            found = replay(since)
+        assert [each.difference for each in found] == [0] * len(found)
+    # By another one it comes to what is earned where that was published.
     draft = rules.draft_replacement(world.rule)
     set_terms(draft, changed)
     with freeze(world.end):
@@ -164,18 +177,43 @@ def test_what_would_have_been_earned_is_what_is_earned_where_it_was_published(se
 
 def test_teeth_counts_that_begin_with_the_replay(shared, monkeypatch):
     monkeypatch.setattr("affiliations.rewards.replay.Replay._before", nothing)
-    differs = 0
-    for number in range(4):
-        with transaction.atomic():
-            world = World(number)
-            with freeze(world.end):
-                differs += any(each.difference for each in replay(SINCE))
-            transaction.set_rollback(True)
-    assert differs
+    world = World(0)
+    with freeze(world.end):
+        assert any(each.difference for each in replay(SINCE))
 
 
 def nothing(self):
-    return Entry.commission.field.related_model.objects.none()
+    rows = Entry.commission.field.related_model.objects.none()
+    return rows.annotate(rejected_on=Value(None, DateTimeField()))
+
+
+def differences():
+    """Return what the rule that was in force makes, since each moment, of what was rejected."""
+    partner = make_partner()
+    with freeze(START) as clock:
+        make_rule(10, published_on=START, period="ever", tiers=[[2, "50"]])
+        moments, sold = [], []
+        for step in "sell", "sell", "reject", "sell", "sell", "look":
+            moments.append(clock.now)
+            if step == "sell":
+                sold.append(convert(partner))
+            elif step == "reject":
+                entry = Entry.objects.get(commission__conversion=sold[0])
+                reviews.reject(Review.objects.create(entry=entry, reason="velocity"), by=None)
+            clock.tick(days=1)
+        minors = [each.commissions.get().minor for each in sold]
+        assert minors == [1000, 1000, 1000, 5000]
+        return [sum(each.difference for each in replay(since)) for since in moments]
+
+
+def test_what_was_rejected_counts_until_then():
+    assert differences() == [0] * 6
+
+
+def test_teeth_what_was_rejected_counts_for_ever(monkeypatch):
+    monkeypatch.setattr("affiliations.rewards.replay._first", lambda reversed_on, _: reversed_on)
+    # From the beginning of the third day on what was rejected is among what was before.
+    assert differences() == [4000, 4000, 4000, 0, 0, 0]
 
 
 def rows():

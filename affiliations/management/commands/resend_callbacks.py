@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ... import dates, outbox
+from ... import outbox
 from ...models import Callback, Partner
+from ..arguments import moment
 from ..progress import Progress
 
 #: What waits for nothing any more; what waits is sent anyway.
 SETTLED = ("dead", "refused", "canceled", "delivered", "parked")
-
-
-def moment(text: str) -> datetime:
-    """Read a moment, see dates.py."""
-    found = dates.moment(text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date, such as 2026-11-20T18:00")
-    return found
 
 
 def states(text: str) -> list[str]:

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from .... import dates
+from ....management.arguments import moment
 from ....management.progress import Progress
 from ....models import Partner
 from ...audit import Audit
-
-
-def moment(text: str) -> datetime:
-    """Read a moment, see dates.py."""
-    found = dates.moment(text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date, such as 2026-11-20T18:00")
-    return found
 
 
 class Command(BaseCommand):

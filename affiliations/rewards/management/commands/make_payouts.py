@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from .... import dates
 from ....exceptions import InvalidMoney
+from ....management.arguments import moment
 from ....management.progress import Progress
 from ....money import DECIMAL_PLACES
 from ... import payouts
@@ -34,7 +34,10 @@ class Command(BaseCommand):
             help="one or more; by default all in which there are accounts",
         )
         parser.add_argument(
-            "--until", metavar="DATE", help="leave what was available only later, or only now"
+            "--until",
+            type=moment,
+            metavar="DATE",
+            help="leave what was available only later, or only now",
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="say what would be drafted, and draft nothing"
@@ -42,11 +45,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Draft them, and write a line for each currency."""
-        until = None
-        if text := options["until"]:
-            until = dates.moment(text)
-            if until is None:
-                raise CommandError(f"--until: {text:.40} is no date such as 2026-11-20")
         names = Account.objects.values_list("currency", flat=True).order_by("currency")
         currencies = list(dict.fromkeys(options["currency"] or names.distinct()))
         if unknown := [each for each in currencies if each not in DECIMAL_PLACES]:
@@ -55,7 +53,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{'currency':<10}{'holders':>12}{done:>24}")
         for currency in currencies:
             try:
-                holders, money = self.drafted(currency, until, dry=options["dry_run"])
+                holders, money = self.drafted(currency, options["until"], dry=options["dry_run"])
             except (InvalidMoney, ValueError) as error:
                 raise CommandError(f"{currency}: {error}") from error
             self.stdout.write(f"{currency:<10}{holders:>12,}{money.amount:>24,f}")

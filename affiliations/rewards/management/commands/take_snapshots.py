@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import models, router
 from django.db.models.functions import Coalesce
 
+from ....exceptions import InvalidMoney
 from ....management.progress import Progress
 from ... import ledger
 from ...models import Account, Entry, Snapshot
@@ -18,7 +19,11 @@ ENOUGH = 1000
 
 
 class Command(BaseCommand):
-    """Take a snapshot of each account with many entries since its last one."""
+    """Take a snapshot of each account with many entries since its last one.
+
+    An account that comes to more than can be noted is named, the others are done, and it exits
+    with 1.
+    """
 
     help = __doc__
 
@@ -46,9 +51,16 @@ class Command(BaseCommand):
         )
         busy = list(accounts.filter(number__gte=options["entries"]).order_by("pk"))
         progress = Progress(self.stderr, "accounts")
-        taken = 0
+        taken = failed = 0
         for done, account in enumerate(busy, 1):
-            taken += ledger.take_snapshot(account) is not None
+            try:
+                taken += ledger.take_snapshot(account) is not None
+            except InvalidMoney as error:
+                failed += 1
+                progress.clear()
+                self.stderr.write(f"account {account.pk}, {account}: {error}")
             progress.show(done, len(busy))
         progress.clear()
         self.stdout.write(f"{taken:,} snapshots taken.")
+        if failed:
+            raise CommandError(f"{failed:,} could not be taken.")
