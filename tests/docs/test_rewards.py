@@ -193,7 +193,8 @@ def test_a_payout_by_hand_and_one_that_came_back(anna, settings):
         run("docs/how-to/rewards.md", "by-hand", **names)
     assert available(account) == 0
     run("docs/how-to/rewards.md", "came-back", **names)
-    run("docs/how-to/rewards.md", "came-back", **names)
+    with pytest.raises(InvalidTransition):
+        run("docs/how-to/rewards.md", "came-back", **names)
     assert available(account) == 6000
     other = payouts.make_payouts(currency="EUR").payouts.get()
     payouts.fail(other, "account closed")
@@ -407,3 +408,23 @@ def test_the_tables_that_are_kept_from_change_are_named():
     assert "`affiliations_rewards.W011`" in page
     for table in protection.TABLES:
         assert f"`{table}`" in page
+
+
+# The page for staff
+
+
+def test_staff_read_the_words_that_the_pages_have():
+    package = DOCS.parent / "affiliations"
+    files = [each for kind in ("*.py", "*.html") for each in sorted(package.rglob(kind))]
+    written = plain("".join(map(text, files)))
+    section = plain(text(DOCS / "how-to" / "staff.md").partition("\n## Rewards\n")[2])
+    # What ends in a full stop is no label, but what a paragraph begins with.
+    labels = [each for each in re.findall(r"\*{1,2}([^*]+?)\*{1,2}", section) if each[-1] != "."]
+    assert len(labels) > 50
+    for label in set(labels) - {"add commission rule"}:
+        form = ".{1,30}".join(map(re.escape, label.split("…"))) if label[-1] != "…" else label
+        assert re.search(form, written), label
+
+
+def plain(source):
+    return " ".join(source.split()).lower().replace("’", "'")
