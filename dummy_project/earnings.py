@@ -16,11 +16,11 @@ from affiliations.money import Money
 from affiliations.rewards import ledger, payouts, reviews, rules
 from affiliations.rewards.models import (
     CommissionRule,
-    Destination,
     Entry,
     Method,
     PartnerGroup,
     Payout,
+    PayoutDestination,
     Review,
 )
 from affiliations.rewards.models.rules import LEAD
@@ -103,7 +103,7 @@ def pay_to(partner: Partner) -> None:
     """Note where a partner is paid."""
     method, name, email = DESTINATIONS[partner.name]
     holder = ledger.account_of(partner, CURRENCY).holder
-    Destination.objects.create(holder=holder, method=method, name=name, email=email)
+    PayoutDestination.objects.create(holder=holder, method=method, name=name, email=email)
 
 
 @contextmanager

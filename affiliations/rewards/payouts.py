@@ -16,7 +16,7 @@ from ..savepoints import retried
 from ..sums import halves, joined
 from . import ledger
 from .conf import minimum
-from .models import Account, Destination, Entry, Payout, PayoutBatch, PayoutEntry
+from .models import Account, Entry, Payout, PayoutBatch, PayoutDestination, PayoutEntry
 from .models.ledger import SITE
 from .querysets import EntryQuerySet
 from .settling import (
@@ -167,7 +167,7 @@ def _run(steps: Generator[tuple[int, int], None, T], progress: Progress | None) 
 
 def _lost(part: Slice, using: str) -> set[int]:
     """Return those accounts of a slice of which nobody has said where their holders are paid."""
-    theirs = Destination.objects.filter(holder=models.OuterRef("holder"))
+    theirs = PayoutDestination.objects.filter(holder=models.OuterRef("holder"))
     accounts = Account.objects.using(using).filter(
         ~models.Exists(theirs), pk__gte=part.first, pk__lte=part.last, currency=part.currency
     )

@@ -16,7 +16,7 @@ from ..models import Partner
 from ..money import Money
 from ..privacy import purge
 from . import ledger
-from .models import Account, Commission, Destination, PartnerNetwork, Payout, Review
+from .models import Account, Commission, PartnerNetwork, Payout, PayoutDestination, Review
 
 __all__ = ["export", "forget", "forget_settled", "purge_networks"]
 
@@ -41,7 +41,7 @@ def export(*, user: Any, idents: Iterable[str], data: dict[str, Any], **kwargs: 
     caused = _caused(user, idents).select_related("partner").order_by("pk")
     accounts = Account.objects.using(using).filter(partner__in=partners).select_related("partner")
     networks = PartnerNetwork.objects.using(using).filter(partner__in=partners)
-    destinations = Destination.objects.using(using).filter(holder__in=_holders(partners))
+    destinations = PayoutDestination.objects.using(using).filter(holder__in=_holders(partners))
     payouts = Payout.objects.using(using).filter(account__partner__in=partners)
     data["rewards"] = {
         "commissions": [
@@ -143,7 +143,7 @@ def _alone(partners: list[int]) -> list[int]:
 
 def _forget_where_paid(partners: list[int], counts: dict[str, int]) -> None:
     using = router.db_for_write(Payout)
-    destinations = Destination.objects.using(using).filter(holder__in=_holders(partners))
+    destinations = PayoutDestination.objects.using(using).filter(holder__in=_holders(partners))
     counts["destinations"], _ = destinations.delete()
     named = ~models.Q(name="", email="")
     kept = Payout.objects.using(using).filter(named | models.Q(settled_on=None))
@@ -163,7 +163,7 @@ def forget_settled(payout: Payout) -> None:
     """
     using = router.db_for_write(Payout)
     holder = Account.objects.using(using).filter(pk=payout.account_id).values("holder")[:1]
-    if Destination.objects.using(using).filter(holder=models.Subquery(holder)).exists():
+    if PayoutDestination.objects.using(using).filter(holder=models.Subquery(holder)).exists():
         return
     known = Payout.objects.using(using).filter(pk=payout.pk).exclude(name="", email="")
     if known.update(name="", email=""):

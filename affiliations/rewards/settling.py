@@ -13,7 +13,7 @@ from ..exceptions import InvalidTransition
 from ..savepoints import retried
 from . import ledger, privacy
 from .commissions import reversal_of
-from .models import Account, Destination, Entry, Payout, PayoutBatch, PayoutEntry
+from .models import Account, Entry, Payout, PayoutBatch, PayoutDestination, PayoutEntry
 from .models.payouts import MAX_REASON, MAX_REFERENCE
 from .signals import entry_posted, payout_settled
 
@@ -89,11 +89,11 @@ def sendable(batch: PayoutBatch, method: str = "") -> models.QuerySet[Payout]:
     return rows.filter(models.Exists(_destinations().filter(method=method)))
 
 
-def _destinations() -> models.QuerySet[Destination]:
+def _destinations() -> models.QuerySet[PayoutDestination]:
     """Return the destinations of the holder of a payout that is asked for around it."""
     holder = Account.objects.filter(pk=models.OuterRef(models.OuterRef("account_id")))
     # There is one at most of each, which Django wants said.
-    return Destination.objects.filter(holder=models.Subquery(holder.values("holder")[:1]))
+    return PayoutDestination.objects.filter(holder=models.Subquery(holder.values("holder")[:1]))
 
 
 def mark_paid(payout: Payout, provider_reference: str = "") -> Payout:

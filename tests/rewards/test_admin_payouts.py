@@ -21,7 +21,7 @@ from affiliations.money import Money
 from affiliations.rewards import ledger, payoutfiles, payouts
 from affiliations.rewards.admin import payout_results
 from affiliations.rewards.audit import Audit
-from affiliations.rewards.models import Destination, Entry, Payout, PayoutBatch
+from affiliations.rewards.models import Entry, Payout, PayoutBatch, PayoutDestination
 from tests.core.factories import make_partner, make_user
 from tests.core.promises.test_races import at_once
 from tests.rewards.factories import account_of
@@ -83,7 +83,7 @@ def owe(minor=6000, partner=None, currency="EUR", method=""):
     account = account_of(partner, currency)
     ledger.post(account, Money(minor, currency), kind="credit", key=f"{next(numbers)}")
     if method:
-        Destination.objects.create(
+        PayoutDestination.objects.create(
             holder=account.holder, method=method, name="A", email=f"p{partner.pk}@example.com"
         )
     return partner
@@ -280,8 +280,8 @@ class TestBatch:
         assert HOSTILE not in response.content.decode()
         text = text_of(response)
         assert "2 approved payouts go nowhere" in text
-        assert f'{address("destination_add")}?partner={partner.pk}"' in text
-        assert f'{address("destination_add")}?other=member%3A7"' in text
+        assert f'{address("payoutdestination_add")}?partner={partner.pk}"' in text
+        assert f'{address("payoutdestination_add")}?other=member%3A7"' in text
 
     def test_it_is_dropped_while_a_draft(self, admin_client):
         batch = made("paypal", "")
@@ -501,7 +501,7 @@ class TestPayout:
             assert self.listed(admin_client, **query) == [], query
         for query in ({"q": "a\0b"}, {"state": "\0"}, {"method": "\0"}):
             self.listed(admin_client, **query)
-            page(admin_client, "destination_changelist", **query)
+            page(admin_client, "payoutdestination_changelist", **query)
             page(admin_client, "payoutbatch_changelist", **query, currency="\0")
         assert self.listed(admin_client, method="cash") == [first.pk, second.pk]
 
@@ -687,17 +687,17 @@ class TestDestination:
     def add(self, client, **fields):
         data = {"partner": "", "other": "", "method": "paypal", "name": "Anna", **fields}
         return client.post(
-            address("destination_add"), {"email": "anna@example.com", **data}, follow=True
+            address("payoutdestination_add"), {"email": "anna@example.com", **data}, follow=True
         )
 
     def test_a_partner_is_chosen_by_name(self, admin_client):
         partner = make_partner(name="Anna’s blog")
-        text = page(admin_client, "destination_add", partner=partner.pk)
+        text = page(admin_client, "payoutdestination_add", partner=partner.pk)
         assert f'<option value="{partner.pk}" selected>Anna’s blog</option>' in text
         self.add(admin_client, partner=partner.pk)
-        destination = Destination.objects.get()
+        destination = PayoutDestination.objects.get()
         assert destination.holder == ledger.holder_of(partner.pk)
-        assert "Anna’s blog" in page(admin_client, "destination_changelist")
+        assert "Anna’s blog" in page(admin_client, "payoutdestination_changelist")
         found = {"app_label": "affiliations_rewards", "model_name": "account"}
         answer = admin_client.get(
             reverse("admin:autocomplete"), {**found, "field_name": "partner", "term": "anna"}
@@ -706,9 +706,9 @@ class TestDestination:
 
     def test_another_holder_is_named_as_the_account_names_it(self, admin_client):
         ledger.account_of("member:7", "EUR")
-        assert 'value="member:7"' in page(admin_client, "destination_add", other="member:7")
+        assert 'value="member:7"' in page(admin_client, "payoutdestination_add", other="member:7")
         self.add(admin_client, other="member:7")
-        assert Destination.objects.get().holder == "member:7"
+        assert PayoutDestination.objects.get().holder == "member:7"
 
     @pytest.mark.parametrize(
         "fields",
@@ -734,7 +734,7 @@ class TestDestination:
         response = self.add(admin_client, **fields)
         assert response.status_code == 200
         assert 'class="errorlist"' in response.content.decode()
-        assert not Destination.objects.exists()
+        assert not PayoutDestination.objects.exists()
 
     def test_of_each_there_is_one(self, admin_client):
         partner = owe(method="wise")
@@ -745,11 +745,11 @@ class TestDestination:
 
     def test_it_is_changed_but_never_somebody_elses(self, admin_client):
         owe(method="wise")
-        destination = Destination.objects.get()
+        destination = PayoutDestination.objects.get()
         holder = destination.holder
         data = {"method": "paypal", "name": "New", "email": "n@example.com"}
         more = {"partner": make_partner().pk, "other": "", "holder": "member:1"}
-        admin_client.post(address("destination_change", destination.pk), {**data, **more})
+        admin_client.post(address("payoutdestination_change", destination.pk), {**data, **more})
         destination.refresh_from_db()
         assert (destination.holder, destination.method, destination.name) == (
             holder,
@@ -759,8 +759,8 @@ class TestDestination:
 
     @pytest.mark.parametrize("junk", ["abc", "9" * 40, "-1", "\0", "999999"])
     def test_junk_in_the_address(self, admin_client, junk):
-        page(admin_client, "destination_add", partner=junk, other=junk, email=junk)
-        page(admin_client, "destination_changelist", q=junk)
+        page(admin_client, "payoutdestination_add", partner=junk, other=junk, email=junk)
+        page(admin_client, "payoutdestination_changelist", q=junk)
 
     @pytest.mark.parametrize("count", [1, 20])
     def test_as_many_queries_for_one_as_for_many(
@@ -770,13 +770,13 @@ class TestDestination:
             owe(method="wise")
         # Session and user; how many; the rows; their partners.
         with django_assert_num_queries(5):
-            page(admin_client, "destination_changelist")
+            page(admin_client, "payoutdestination_changelist")
 
     def test_it_is_found(self, admin_client):
         partner = owe(method="wise")
         owe(method="paypal")
         for query in (partner.uid, f"p{partner.pk}@example.com", f"partner:{partner.pk}"):
-            text = page(admin_client, "destination_changelist", q=query)
+            text = page(admin_client, "payoutdestination_changelist", q=query)
             assert partner.name in text
             assert text.count("field-holder_") == 1
 

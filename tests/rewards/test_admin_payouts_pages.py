@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from affiliations.admin import progress
 from affiliations.money import Money
 from affiliations.rewards import ledger, payouts
-from affiliations.rewards.models import Destination, Payout, PayoutBatch
+from affiliations.rewards.models import Payout, PayoutBatch, PayoutDestination
 from tests.browser import assert_readable, complaints, in_every_look
 from tests.core.factories import make_partner
 from tests.rewards.factories import account_of, convert, make_rule
@@ -68,9 +68,9 @@ def test_every_page_can_be_read(staff, busy, scheme, window):
     look(page, address("payout_changelist"))
     for payout in busy.payouts.all():
         look(page, address("payout_change", payout.pk))
-    look(page, address("destination_changelist"))
-    look(page, address("destination_add"))
-    look(page, address("destination_change", Destination.objects.first().pk))
+    look(page, address("payoutdestination_changelist"))
+    look(page, address("payoutdestination_add"))
+    look(page, address("payoutdestination_change", PayoutDestination.objects.first().pk))
     look(page, address("payoutbatch_make"))
     page.get_by_label("Currency").select_option("EUR")
     page.get_by_role("button", name="Show what is due").click()

@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from affiliations.money import Money
 from affiliations.rewards import ledger, payoutfiles, payouts
 from affiliations.rewards.exceptions import InvalidResultFile
-from affiliations.rewards.models import Destination, Entry, Payout
+from affiliations.rewards.models import Entry, Payout, PayoutDestination
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +20,7 @@ def pay_to(number, method="paypal", currency="EUR", minor=6000, **fields):
     account = ledger.account_of(f"member:{number}", currency)
     ledger.post(account, Money(minor, currency), kind="credit", key=f"{number}:{currency}")
     fields = {"name": f"Member {number}", "email": f"m{number}@example.com", **fields}
-    return Destination.objects.create(holder=account.holder, method=method, **fields)
+    return PayoutDestination.objects.create(holder=account.holder, method=method, **fields)
 
 
 def sent(method="paypal", currency="EUR"):
@@ -125,7 +125,9 @@ def test_what_is_not_sent_is_in_no_file():
 def test_a_holder_has_one_destination_and_it_is_no_formula():
     destination = pay_to(1)
     with pytest.raises(IntegrityError), transaction.atomic():
-        Destination.objects.create(holder="member:1", method="wise", name="A", email="a@b.com")
+        PayoutDestination.objects.create(
+            holder="member:1", method="wise", name="A", email="a@b.com"
+        )
     destination.email = "+m1@example.com"
     with pytest.raises(ValidationError) as caught:
         destination.full_clean()

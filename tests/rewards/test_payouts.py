@@ -16,10 +16,10 @@ from affiliations.rewards import ledger, payouts, settling
 from affiliations.rewards.audit import Audit
 from affiliations.rewards.models import (
     Account,
-    Destination,
     Entry,
     Payout,
     PayoutBatch,
+    PayoutDestination,
     PayoutEntry,
     Review,
 )
@@ -226,7 +226,9 @@ def test_what_is_due_is_told_without_writing_anything():
     owe(4000, "member:2")
     owe(9000, "member:3")
     before = Account.objects.count()
-    Destination.objects.create(holder="member:3", method="wise", name="C", email="c@example.com")
+    PayoutDestination.objects.create(
+        holder="member:3", method="wise", name="C", email="c@example.com"
+    )
     assert payouts.due(currency="EUR") == (2, Money(14_000, "EUR"), 1, 1)
     assert payouts.due(currency="USD") == (0, Money(0, "USD"), 0, 0)
     assert not Payout.objects.exists()
@@ -538,10 +540,10 @@ def test_a_batch_is_approved_and_sent_where_it_goes():
     payouts.fail(batch.payouts.get(account__holder="member:0"), "left")
     assert payouts.approve_batch(batch) == 3
     assert payouts.approve_batch(batch) == 0
-    paypal = Destination.objects.create(
+    paypal = PayoutDestination.objects.create(
         holder="member:1", method="paypal", name="Anna", email="anna@example.com"
     )
-    Destination.objects.create(
+    PayoutDestination.objects.create(
         holder="member:2", method="wise", name="Bert", email="bert@example.com"
     )
     assert payouts.send_batch(batch, "paypal") == 1

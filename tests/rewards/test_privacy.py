@@ -13,7 +13,7 @@ from django.test import Client
 
 from affiliations.money import Money
 from affiliations.rewards import audit, ledger, payouts, reviews
-from affiliations.rewards.models import Account, Destination, Entry, PartnerNetwork, Review
+from affiliations.rewards.models import Account, Entry, PartnerNetwork, PayoutDestination, Review
 from affiliations.rewards.testing import assert_ledger_balanced
 from affiliations.services import export_user, forget_user
 from tests.core.factories import make_partner, make_user
@@ -140,7 +140,7 @@ def test_one_of_a_partners_people_is_shown_the_account_and_then_forgotten():
 def pay_to(partner, name="marked-name", email="marked-name@bank.example"):
     """Say where a partner is paid."""
     holder = ledger.holder_of(partner.pk)
-    Destination.objects.create(holder=holder, method="wise", name=name, email=email)
+    PayoutDestination.objects.create(holder=holder, method="wise", name=name, email=email)
 
 
 def sent(*partners):
@@ -194,7 +194,7 @@ def test_where_a_partner_is_paid_is_shown_and_goes_with_the_last_of_its_people()
     partner.users.remove(colleague)
     assert emptied(forget_user(user)) == [1, 2, 0]
     assert "marked" not in dump()
-    assert Destination.objects.get().email == "other@bank.example"
+    assert PayoutDestination.objects.get().email == "other@bank.example"
     for payout in (paid, failed):
         payout.refresh_from_db()
         assert (payout.method, payout.name, payout.email) == ("wise", "", "")
@@ -260,7 +260,7 @@ def forgotten_both(patience):
     users = [make_user(), make_user()]
     partner.users.add(*users)
     at_the_same_time(*(partial(forget_user, user) for user in users), patience)
-    return Destination.objects.count()
+    return PayoutDestination.objects.count()
 
 
 at_once = pytest.mark.skipif(

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy
 from ...admin.lists import LargeChangeList, RecordAdmin, link, number, with_uid
 from ...models import Partner
 from ..ledger import holder_of
-from ..models import Account, Destination
+from ..models import Account, PayoutDestination
 from ..models.ledger import SITE
 from .payout_filters import MethodFilter
 
@@ -28,7 +28,7 @@ OF_PARTNERS = holder_of(0).removesuffix("0")
 def add_url(site: admin.AdminSite, account: Account) -> str:
     """Return the address of the form for where an account's holder is paid."""
     whose = {"partner": account.partner_id} if account.partner_id else {"other": account.holder}
-    name = "admin:affiliations_rewards_destination_add"
+    name = "admin:affiliations_rewards_payoutdestination_add"
     return f"{reverse(name, current_app=site.name)}?{urlencode(whose)}"
 
 
@@ -46,7 +46,7 @@ class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]
     )
 
     class Meta:
-        model = Destination
+        model = PayoutDestination
         fields = ("method", "name", "email")
 
     def clean(self) -> None:
@@ -64,7 +64,7 @@ class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]
         holder = holder_of(partner.pk) if partner else other
         if other and (holder.startswith((SITE, OF_PARTNERS)) or not _is_holder(holder)):
             self.add_error(name, _("There is no account of such a holder."))
-        elif Destination.objects.filter(holder=holder).exists():
+        elif PayoutDestination.objects.filter(holder=holder).exists():
             self.add_error(name, _("There is a destination already: change that one."))
         else:
             self.instance.holder = holder
@@ -107,7 +107,7 @@ def _partner_of(destination: Any) -> Partner | None:
     return found
 
 
-@admin.register(Destination)
+@admin.register(PayoutDestination)
 class DestinationAdmin(RecordAdmin):
     form = DestinationForm
     list_display = ("holder_", "method", "name", "email")

@@ -1,7 +1,7 @@
 """The rewards' tables."""
 
 from .ledger import Account, Commission, Entry, Snapshot
-from .payouts import Destination, Method, Payout, PayoutBatch, PayoutEntry
+from .payouts import Method, Payout, PayoutBatch, PayoutDestination, PayoutEntry
 from .reviews import PartnerNetwork, Review
 from .rules import CommissionRule, PartnerGroup
 
@@ -9,13 +9,13 @@ __all__ = [
     "Account",
     "Commission",
     "CommissionRule",
-    "Destination",
     "Entry",
     "Method",
     "PartnerGroup",
     "PartnerNetwork",
     "Payout",
     "PayoutBatch",
+    "PayoutDestination",
     "PayoutEntry",
     "Review",
     "Snapshot",

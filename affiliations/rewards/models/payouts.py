@@ -26,7 +26,7 @@ class Method(models.TextChoices):
     WISE = "wise", "Wise"
 
 
-class Destination(models.Model):
+class PayoutDestination(models.Model):
     """Where the holder of accounts is paid."""
 
     holder = ExactCharField(
