@@ -28,7 +28,6 @@ from .settling import (
     mark_paid,
     mark_returned,
     mark_sent,
-    paid_by,
     send_batch,
     sendable,
 )
@@ -47,7 +46,6 @@ __all__ = [
     "mark_paid",
     "mark_returned",
     "mark_sent",
-    "paid_by",
     "send_batch",
     "sendable",
     "summing",

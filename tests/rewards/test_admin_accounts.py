@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from affiliations.admin import sections
 from affiliations.money import Money
-from affiliations.rewards import ledger, payouts, reviews, statements
+from affiliations.rewards import ledger, payouts, reviews, settling, statements
 from affiliations.rewards.admin import commissions as commissions_admin
 from affiliations.rewards.admin.adjusting import AdjustingMixin
 from affiliations.rewards.models import Commission, Entry, Review, Snapshot
@@ -209,7 +209,7 @@ class TestStatement:
             lines = statement(page(boss(), "account_change", account.pk))
         assert [line[:3] for line in lines] == [
             (
-                f"Payout #{payout.pk} has failed no such address What it reverses",
+                f"Given back from payout #{payout.pk} no such address What it reverses",
                 "+10.00 EUR",
                 "18.73 EUR",
             ),
@@ -249,7 +249,8 @@ class TestStatement:
         convert(partner)
 
         def states():
-            return [line[3] for line in statement(page(admin_client, "account_change", account.pk))]
+            lines = statement(page(admin_client, "account_change", account.pk))
+            return [line[3].replace(" ,", ",") for line in lines]
 
         assert states() == ["held for review", "–", f"in Payout #{payout.pk}, which is draft"]
         payouts.approve(payout)
@@ -803,7 +804,7 @@ class TestCommissions:
         second = Entry.objects.filter(kind="payout").latest("pk")
         assert found == {
             "paid": ["10.00 EUR", "10.00 EUR", f"paid out in Payout #{payout.pk}"],
-            "due": ["10.00 EUR", "10.00 EUR", f"draft in Payout #{payouts.paid_by(second)}"],
+            "due": ["10.00 EUR", "10.00 EUR", f"draft in Payout #{settling.paid_by(second)}"],
             "free": ["10.00 EUR", "10.00 EUR", "available"],
             "back": ["10.00 EUR", "0.00 EUR", "taken back"],
             "part": ["10.00 EUR", "7.50 EUR", f"held until {until:%B} {until.day}, {until.year}"],

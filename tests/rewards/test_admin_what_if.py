@@ -79,13 +79,20 @@ def as_money(minor, currency):
     return f"{Money(abs(minor), currency).amount:,} {currency}"
 
 
+def impatient(monkeypatch):
+    """Have each bar shown, from the first on."""
+    for name in ("PATIENCE", "EVERY"):
+        monkeypatch.setattr(progress, name, -1)
+
+
 @pytest.fixture
 def browser(both_clients, admin_user):
     both_clients.force_login(admin_user)
     return both_clients
 
 
-def test_it_shows_what_replay_says(browser, site):
+def test_it_shows_what_replay_says(browser, site, monkeypatch):
+    impatient(monkeypatch)
     response = ask(browser)
     text = content(response)
     assert response.headers["X-Accel-Buffering"] == "no"
@@ -142,12 +149,6 @@ def test_nothing_is_written(admin_client, site):
     content(ask(admin_client, csv="1"))
     after = rows()
     assert {name for name in after if after[name] != before[name]} <= {"sessions.Session"}
-
-
-def impatient(monkeypatch):
-    """Have each bar shown, from the first on."""
-    for name in ("PATIENCE", "EVERY"):
-        monkeypatch.setattr(progress, name, -1)
 
 
 def test_it_comes_piece_by_piece(browser, site, monkeypatch):

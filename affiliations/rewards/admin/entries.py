@@ -12,8 +12,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from ...admin.lists import NOTHING, link, local, marked
-from .. import payouts
 from ..models import Entry, Payout, PayoutEntry, Review
+from ..settling import paid_by
 
 Kind = Entry.Kind
 
@@ -25,10 +25,10 @@ def day(moment: Any) -> str:
 
 def purpose(entry: Entry) -> tuple[str, Any]:
     """Return in words what an entry is for, and the row whose page says more, if there is one."""
-    if number := payouts.paid_by(entry):
+    if number := paid_by(entry):
         return _("Payout #%(number)s") % {"number": number}, Payout(pk=number)
-    if entry.reverses is not None and (number := payouts.paid_by(entry.reverses)):
-        return _("Payout #%(number)s has failed") % {"number": number}, Payout(pk=number)
+    if entry.reverses is not None and (number := paid_by(entry.reverses)):
+        return _("Given back from payout #%(number)s") % {"number": number}, Payout(pk=number)
     if entry.commission is None:
         return entry.get_kind_display(), None
     conversion = {"conversion": entry.commission.conversion}
@@ -73,7 +73,7 @@ def standings(site: AdminSite, entries: Iterable[Entry]) -> dict[int, Any]:
 
 
 def _standing(site: AdminSite, entry: Entry, payout: Payout | None, review: Review | None) -> Any:
-    if payouts.paid_by(entry) or (entry.reverses and payouts.paid_by(entry.reverses)):
+    if paid_by(entry) or (entry.reverses and paid_by(entry.reverses)):
         return NOTHING
     if payout is not None:
         number = payout_link(site, payout)
