@@ -17,4 +17,7 @@ NAMES = (
     "backlog",
     "clicks",
     "links_at_scale",
+    "rewards_posting",
+    "rewards_balance",
+    "rewards_payout_run",
 )

@@ -47,6 +47,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "affiliations",
     "affiliations.links",
+    "affiliations.rewards",
     "benchmarks.shop",
 ]
 

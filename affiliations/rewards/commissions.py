@@ -77,7 +77,8 @@ def earn(conversion: Conversion, shares: Sequence[Share] | None = None) -> list[
         for part, commission in zip(parts, written, strict=True)
         if commission.minor
     ]
-    _post(entries, using)
+    # In the order of `lock`: an INSERT locks accounts too, where foreign keys are checked at once.
+    _post(sorted(entries, key=lambda entry: entry.account_id), using)
     flags.open_reviews(entries, shares, using)
     return written
 

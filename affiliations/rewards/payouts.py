@@ -104,9 +104,10 @@ def make_payouts(
 ) -> PayoutBatch | None:
     """Draft a payout for whoever has at least `minimum(currency)` available, or had it at `until`.
 
-    Returns None where nobody has. Debts are netted; what sums to less stays for another time. Some
-    accounts at a time, each time in one transaction: after whatever has ended a run, another goes
-    on with the rest. Runs at the same time take nothing twice. Sends `entry_posted`.
+    Returns None where nobody has. Debts are netted, those since `until` as well, so that nobody is
+    paid more than there is; what sums to less stays for another time. Some accounts at a time, each
+    time in one transaction: after whatever has ended a run, another goes on with the rest. Runs at
+    the same time take nothing twice. Sends `entry_posted`.
 
     `progress` is told how many accounts of how many are done. Raises InvalidMoney where the
     currency is none, ValueError where `until` is in the future or has no time zone.
@@ -222,6 +223,8 @@ def _draft(
     drafts = {account: minor for account, minor in sums.items() if minor >= least}
     if not drafts:
         return batch
+    # Nobody spends what is about to be paid out: whoever has begun is waited for, and counted.
+    ledger.lock(drafts, using)
     now = timezone.now()
     there = batch
     if batch is None:
@@ -272,8 +275,8 @@ def _draft(
 
 
 def _payable(part: Slice, until: datetime, using: str) -> EntryQuerySet:
-    entries = Entry.objects.using(using).filter(part.of("account"), created_on__lte=until)
-    return entries.available(until).unpaid()
+    entries = Entry.objects.using(using).filter(part.of("account"))
+    return entries.payable(until, timezone.now()).unpaid()
 
 
 def _sums(part: Slice, until: datetime, using: str) -> dict[int, int]:

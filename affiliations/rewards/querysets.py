@@ -29,25 +29,37 @@ def available_at(moment: datetime) -> models.Q:
     It is held by its date, and by each review that was open then. What reverses an entry is held by
     the entry's own reviews, as long as the entry is.
     """
-    return _held_by_none(models.Q(opened_on__lte=moment), moment)
+    opened = models.Q(opened_on__lte=moment)
+    return models.Q(~_holding(opened, moment), available_on__lte=moment)
 
 
-def _held_by_none(reviews: models.Q, moment: datetime) -> models.Q:
+def _holding(reviews: models.Q, moment: datetime) -> models.Exists:
+    """Return the condition that a review was not resolved by then, of those that are meant."""
     Review = apps.get_model("affiliations_rewards", "Review")
-    holding = Review.objects.filter(
-        models.Q(resolved_on=None) | models.Q(resolved_on__gt=moment),
-        reviews,
-        entry=Coalesce(models.OuterRef("reverses"), models.OuterRef("pk")),
+    return models.Exists(
+        Review.objects.filter(
+            models.Q(resolved_on=None) | models.Q(resolved_on__gt=moment),
+            reviews,
+            entry=Coalesce(models.OuterRef("reverses"), models.OuterRef("pk")),
+        )
     )
-    return models.Q(~models.Exists(holding), available_on__lte=moment)
 
 
 class EntryQuerySet(models.QuerySet["Entry"]):
     """Entries."""
 
-    def available(self, moment: datetime) -> Self:
-        """Keep those that could be paid out at a moment, and are not reviewed since either."""
-        return self.filter(_held_by_none(models.Q(), moment))
+    def payable(self, until: datetime, now: datetime) -> Self:
+        """Keep those that could be paid out at `until`, are not reviewed since, and what is owed.
+
+        What was spent or lost of them meanwhile is netted, up to now, or more would be paid out
+        than there is; but not what was lost of something that itself is left for another time.
+        """
+        entries = apps.get_model("affiliations_rewards", "Entry").objects
+        then = models.Q(available_on__lte=until, created_on__lte=until)
+        roots = entries.filter(then, pk=models.OuterRef("reverses"))
+        owed = models.Q(reverses=None) | models.Q(models.Exists(roots))
+        debts = models.Q(owed, minor__lt=0, available_on__lte=now)
+        return self.filter(then | debts, ~_holding(models.Q(), until))
 
     def unpaid(self) -> Self:
         """Keep those that no payout has taken, but for one that has failed or came back.

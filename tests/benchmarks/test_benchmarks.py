@@ -107,6 +107,7 @@ EXACT = {
         "save that concerns no partner, session not read before: queries added": 1,
     },
     "conversion": {"save that converts: queries added, savepoints aside": 5},
+    "rewards_posting": {"commission posted with its conversion: queries added": 3},
     "clicks": {
         "click not recorded: queries": 0,
         "click of a new browser: queries": 1,

@@ -14,6 +14,7 @@ from affiliations.exceptions import InvalidMoney, InvalidTransition
 from affiliations.money import Money
 from affiliations.rewards import ledger, payouts, settling
 from affiliations.rewards.audit import Audit
+from affiliations.rewards.commissions import reversal_of
 from affiliations.rewards.models import (
     Account,
     Entry,
@@ -23,7 +24,7 @@ from affiliations.rewards.models import (
     PayoutEntry,
     Review,
 )
-from affiliations.rewards.payouts import make_payouts
+from affiliations.rewards.payouts import due, make_payouts
 from affiliations.rewards.signals import entry_posted, payout_settled
 from affiliations.rewards.testing import assert_ledger_balanced
 from affiliations.services import reverse_conversion
@@ -159,6 +160,28 @@ def test_what_came_after_until_is_left_for_the_next_run():
         assert batch.payouts.get().minor == 5000
         later = make_payouts(currency="EUR").payouts
         assert sorted(later.values_list("minor", flat=True)) == [6000, 9000]
+
+
+def test_what_was_spent_or_lost_since_until_is_netted_but_not_of_what_is_left_for_the_next_run():
+    with freeze() as clock:
+        owe(9000)
+        kept = Entry.objects.get()
+        then = timezone.now()
+        clock.tick(seconds=1)
+        owe(8000, "member:2")
+        left = owe(6000)
+        clock.tick(seconds=1)
+        account = ledger.account_of("member:1", "EUR")
+        ledger.spend(account, Money(1000, "EUR"), key="order")
+        now = timezone.now()
+        for entry, minor in ((kept, 500), (left, 600)):
+            reversal_of(entry, minor, key=f"gone:{entry.pk}", now=now).save()
+        # Owed only later, as what it is owed for.
+        owe(-300, available_on=now + timedelta(days=1))
+        assert due(currency="EUR", until=then) == (1, Money(7500, "EUR"))
+        assert make_payouts(currency="EUR", until=then).payouts.get().minor == 7500
+        later = make_payouts(currency="EUR").payouts
+        assert sorted(later.values_list("minor", flat=True)) == [5400, 8000]
 
 
 def test_each_holder_and_each_currency_is_paid_by_itself():

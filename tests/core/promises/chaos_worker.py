@@ -48,7 +48,7 @@ from affiliations.management.commands import (  # noqa: E402, F401 - so that no 
 )
 from affiliations.models import Callback, CallbackAttempt  # noqa: E402
 from affiliations.signing import new_webhook_id  # noqa: E402
-from tests.rewards.promises import payer  # noqa: E402
+from tests.rewards.promises import payer, trader  # noqa: E402
 from tests.shop.models import Order  # noqa: E402
 
 try:
@@ -264,6 +264,7 @@ ROLES: dict[str, Callable[..., None]] = {
     "resend": lambda *, arguments, batch: resend(*arguments, batch=batch),
     "draft": payer.draft,
     "pay": payer.pay,
+    "trade": trader.trade,
     "run tasks": run_tasks,
     "have tables of tasks": have_tables_of_tasks,
     "admin": lambda *, arguments: django_admin(*arguments),
@@ -361,6 +362,10 @@ BREAKAGES: dict[str, Callable[[], None]] = {
     "keyless": keyless,
     "relayed late": relayed_late,
     "new keys": payer.new_keys,
+    "untransacted": payer.untransacted,
+    "unlocked payouts": trader.unlocked_payouts,
+    "unlocked refunds": trader.unlocked_refunds,
+    "unlocked spending": trader.unlocked_spending,
 }
 
 

@@ -19,16 +19,21 @@ from affiliations.links import purchases, services
 from affiliations.links.exceptions import AlreadyFulfilled
 from affiliations.links.models import Link, Transaction
 from affiliations.models import ApiKey, Callback, Conversion
+from affiliations.rewards.models import Commission, Entry
+from affiliations.rewards.testing import assert_ledger_balanced
 from tests.core.factories import make_partner, make_user, make_visitor
 from tests.core.promises import chaos
 from tests.core.promises.test_races import at_once
 from tests.links.factories import NETWORK_ID, make_link, make_transaction
+from tests.rewards.factories import make_rule
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SERVERS = 8 if connection.vendor == "sqlite" else 20
 KEYS = int(os.environ.get("AFFILIATIONS_KEYS", "10000"))
 LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
+#: Minor units that an order's partner earns: 10 % of 20 dollars.
+EARNED = 200
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="starts its processes by forking")
 
 
@@ -155,6 +160,7 @@ def offer(number):
 def report_and_kill(crew, number, *, copies, processes, threads, kills, broken=()):
     """Report all orders by processes of which some are killed; return how often each was paid."""
     orders, user, link = offer(number)
+    make_rule(10)
     chance = random.Random("kills")
 
     def start(turn):
@@ -192,6 +198,9 @@ def report_and_kill(crew, number, *, copies, processes, threads, kills, broken=(
         "paid": paid.count(),
         "conversions": Conversion.objects.count(),
         "relays": Callback.objects.count(),
+        "commissions": Commission.objects.values("conversion").distinct().count(),
+        "entries": Entry.objects.filter(kind="commission", minor=EARNED).count(),
+        "all entries": Entry.objects.count(),
         "failed": sum(code != 0 for code in codes),
         "kills left": kills,
     }
@@ -218,9 +227,13 @@ def test_each_order_counts_once_in_spite_of_copies_clicks_and_kills(crew, number
         "paid": number,
         "conversions": number,
         "relays": number,
+        "commissions": number,
+        "entries": number,
+        "all entries": number,
         "failed": 0,
         "kills left": 0,
     }
+    assert_ledger_balanced()
 
 
 @forks

@@ -2,15 +2,17 @@
 
 import os
 import random
+import time
 from collections import Counter
+from contextlib import suppress
 from itertools import count
-from threading import Lock
+from threading import Event, Lock
 
 import pytest
 from django.db import connection
 
 from affiliations.money import Money
-from affiliations.rewards import ledger
+from affiliations.rewards import ledger, payouts
 from affiliations.rewards.exceptions import InsufficientBalance
 from affiliations.rewards.testing import assert_ledger_balanced
 from tests.core.promises.test_races import at_once
@@ -79,3 +81,43 @@ def test_teeth_without_the_lock(monkeypatch):
         if ledger.balance(accounts[0]).total < 0:
             return
     pytest.fail("twenty times nobody was in anybody's way")
+
+
+# What is being paid out
+
+
+def spend_in_the_midst(monkeypatch):
+    """Spend what a payout has claimed and not yet committed; return what is left."""
+    account = ledger.account_of("member:1", "EUR")
+    ledger.post(account, Money(9000, "EUR"), kind="credit", key="welcome")
+    claimed, reached, turns = payouts._claimed, Event(), [pay_out, spend_it]
+
+    def late(*arguments):
+        found = claimed(*arguments)
+        reached.set()
+        time.sleep(0.5)
+        return found
+
+    monkeypatch.setattr(payouts, "_claimed", late)
+    at_once(2, lambda: turns.pop()(account, reached))
+    return ledger.balance(account).total
+
+
+def pay_out(account, reached):
+    payouts.make_payouts(currency="EUR")
+
+
+def spend_it(account, reached):
+    assert reached.wait(30)
+    with suppress(InsufficientBalance):
+        ledger.spend(account, Money(7000, "EUR"), key="order")
+
+
+def test_what_is_being_paid_out_is_not_spent_as_well(monkeypatch):
+    assert spend_in_the_midst(monkeypatch) == 0
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="has one writer at a time by itself")
+def test_teeth_a_payout_that_locks_no_account(monkeypatch):
+    monkeypatch.setattr(ledger, "lock", lambda account_ids, using: None)
+    assert spend_in_the_midst(monkeypatch) == -7000

@@ -113,6 +113,53 @@ def test_whoever_is_killed_anywhere_each_holder_is_paid_once(crew, tmp_path, poi
     }
 
 
+def at_each_statement(crew, book, role, *, behind, stride, **options):
+    """Draft and pay, killed at one statement after the other, and each time do both again.
+
+    Yields what is owed in all until then, as long as there is such a statement.
+    """
+    owed, statement = Counter(), 1
+    roles = {"draft": {"slice_of": SLICE}, "pay": {"book": str(book)}}
+    while True:
+        owed += owe(f"{role}-{statement}")
+        if role == "pay":
+            assert crew.run("draft", **roles["draft"]) == 0
+        at = {"statement": statement, "behind": behind}
+        ended = crew.run(role, **roles[role], **at, **options)
+        assert ended in (0, -9)
+        for again in roles:
+            assert crew.run(again, **roles[again]) == 0
+        if not ended:
+            return
+        yield owed
+        statement += stride
+
+
+@forks
+@pytest.mark.parametrize("stride", [6, pytest.param(1, marks=LONG)])
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("role", ["draft", "pay"])
+def test_whoever_is_killed_at_any_statement_each_holder_is_paid_once(
+    crew, tmp_path, role, behind, stride
+):
+    turn = 0
+    for owed in at_each_statement(crew, tmp_path, role, behind=behind, stride=stride):
+        turn += 1
+        assert booked(tmp_path) == (owed, turn * HOLDERS)
+        assert faults_of_the_ledger() == []
+    chaos.report({"role": role, "behind": behind, "statements": turn})
+    assert turn > 20 / stride
+
+
+@forks
+def test_teeth_a_draft_that_is_no_transaction(crew, tmp_path):
+    options = {"behind": True, "stride": 1, "broken": ["untransacted"]}
+    for owed in at_each_statement(crew, tmp_path, "draft", **options):
+        if booked(tmp_path)[0] != owed or faults_of_the_ledger():
+            return
+    pytest.fail("it did no harm")
+
+
 @forks
 def test_teeth_a_new_key_each_time_the_provider_is_asked(crew, tmp_path):
     owed = owe(0, holders=60)
