@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from affiliations import callbackurl, outbox
 from affiliations.delivery import Courier
-from affiliations.models import Callback, Partner, PayoutDestination
+from affiliations.models import Callback, Destination, Partner
 
 from . import partner as server
 from .runner import Fact, Race, Variant
@@ -71,7 +71,7 @@ def measure(quick: bool) -> Iterator[Race | Fact]:
                     max_rounds=10,
                 )
     partner.delete()
-    PayoutDestination.objects.all().delete()
+    Destination.objects.all().delete()
 
 
 def fill(partner: Partner, urls: list[str]) -> None:
@@ -86,7 +86,7 @@ def fill(partner: Partner, urls: list[str]) -> None:
     with connection.cursor() as cursor:
         # As the database does by itself on tables that live longer.
         if connection.vendor == "postgresql":
-            cursor.execute(f"ANALYZE {Callback._meta.db_table}, {PayoutDestination._meta.db_table}")
+            cursor.execute(f"ANALYZE {Callback._meta.db_table}, {Destination._meta.db_table}")
 
 
 def pool(urls: list[str]) -> None:

@@ -178,7 +178,7 @@ def test_what_was_spent_or_lost_since_until_is_netted_but_not_of_what_is_left_fo
             reversal_of(entry, minor, key=f"gone:{entry.pk}", now=now).save()
         # Owed only later, as what it is owed for.
         owe(-300, available_on=now + timedelta(days=1))
-        assert due(currency="EUR", until=then) == (1, Money(7500, "EUR"))
+        assert due(currency="EUR", until=then)[:2] == (1, Money(7500, "EUR"))
         assert make_payouts(currency="EUR", until=then).payouts.get().minor == 7500
         later = make_payouts(currency="EUR").payouts
         assert sorted(later.values_list("minor", flat=True)) == [5400, 8000]
