@@ -17,7 +17,7 @@ from django.db import connection
 from django.utils import timezone
 
 from affiliations import claims, outbox
-from affiliations.models import Callback, Partner, PayoutDestination
+from affiliations.models import Callback, Destination, Partner
 
 from .runner import Fact, Race, progress, spread
 
@@ -57,7 +57,7 @@ def measure(quick: bool) -> Iterator[Race | Fact]:
     )
     Callback.objects.all().delete()
     partner.delete()
-    PayoutDestination.objects.all().delete()
+    Destination.objects.all().delete()
 
 
 def grow(partner: Partner, hosts: list[str], size: int) -> None:

@@ -22,7 +22,7 @@ from django.core.management import call_command
 from django.db import connection, transaction
 
 from affiliations import outbox
-from affiliations.models import Callback, Partner, PayoutDestination
+from affiliations.models import Callback, Destination, Partner
 
 from .runner import Fact, Race, progress, spread
 
@@ -49,7 +49,7 @@ def measure(quick: bool) -> Iterator[Race | Fact]:
     p95 = quantiles(taken, n=20, method="inclusive")[-1]
     yield Fact(f"commit to first byte at the partner, idle: p95 of {len(taken)}", p95, "s", figure)
     partner.delete()
-    PayoutDestination.objects.all().delete()
+    Destination.objects.all().delete()
 
 
 def late(partner: Partner, url: str, arrivals: SimpleQueue[float]) -> float:
