@@ -67,9 +67,8 @@ def staff_with(*names):
     user = make_user()
     user.is_staff = True
     user.save()
-    found = Permission.objects.filter(
-        codename__in=names, content_type__app_label="affiliations_rewards"
-    )
+    ours = ("affiliations", "affiliations_rewards")
+    found = Permission.objects.filter(codename__in=names, content_type__app_label__in=ours)
     assert found.count() == len(names)
     user.user_permissions.set(found)
     client = Client()
@@ -703,6 +702,22 @@ class TestDestination:
             reverse("admin:autocomplete"), {**found, "field_name": "partner", "term": "anna"}
         )
         assert [each["text"] for each in answer.json()["results"]] == ["Anna’s blog"]
+
+    def test_the_partners_own_page_says_where_it_is_paid(self, admin_client):
+        partner = make_partner(name="Anna’s blog")
+        url = reverse("admin:affiliations_partner_change", args=[partner.pk])
+        form = f'{address("payoutdestination_add")}?partner={partner.pk}"'
+        text = admin_client.get(url).content.decode()
+        assert "Nobody has said where it is paid." in text
+        assert form in text
+        self.add(admin_client, partner=partner.pk)
+        text = admin_client.get(url).content.decode()
+        assert "PayPal: Anna, anna@example.com" in text
+        assert address("payoutdestination_change", PayoutDestination.objects.get().pk) in text
+        assert form not in text
+        for more, said in (((), False), (("view_payoutdestination",), True)):
+            text = staff_with("view_partner", *more).get(url).content.decode()
+            assert ("anna@example.com" in text) is said
 
     def test_another_holder_is_named_as_the_account_names_it(self, admin_client):
         ledger.account_of("member:7", "EUR")

@@ -9,12 +9,14 @@ from urllib.parse import urlencode
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.contrib.admin.widgets import AutocompleteSelect
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ...admin import sections
+from ...admin.fields import PickOne
 from ...admin.lists import LargeChangeList, RecordAdmin, link, number, with_uid
 from ...models import Partner
 from ..ledger import holder_of
@@ -27,7 +29,12 @@ OF_PARTNERS = holder_of(0).removesuffix("0")
 
 def add_url(site: admin.AdminSite, account: Account) -> str:
     """Return the address of the form for where an account's holder is paid."""
-    whose = {"partner": account.partner_id} if account.partner_id else {"other": account.holder}
+    if account.partner_id:
+        return _add_url(site, partner=account.partner_id)
+    return _add_url(site, other=account.holder)
+
+
+def _add_url(site: admin.AdminSite, **whose: Any) -> str:
     name = "admin:affiliations_rewards_payoutdestination_add"
     return f"{reverse(name, current_app=site.name)}?{urlencode(whose)}"
 
@@ -91,13 +98,6 @@ def _partner_key(holder: str) -> int | None:
     return number(holder.removeprefix(OF_PARTNERS)) if holder.startswith(OF_PARTNERS) else None
 
 
-class PartnerSelect(AutocompleteSelect):
-    """Partners by name; whatever else somebody has written into the address is nobody."""
-
-    def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
-        return super().optgroups(name, [each for each in value if number(str(each))], attr)
-
-
 def _partner_of(destination: Any) -> Partner | None:
     """Return the partner who is paid there, asked for once unless the list knows them."""
     if not hasattr(destination, "partner"):
@@ -143,7 +143,7 @@ class DestinationAdmin(RecordAdmin):
         form: Any = super().get_form(request, obj, change, **kwargs)
         # A copy: the field itself is shared with other sites.
         field = form.base_fields["partner"] = deepcopy(form.base_fields["partner"])
-        field.widget = PartnerSelect(Account._meta.get_field("partner"), self.admin_site)
+        field.widget = PickOne(Account._meta.get_field("partner"), self.admin_site)
         field.widget.choices = field.choices
         return form
 
@@ -175,3 +175,23 @@ class DestinationAdmin(RecordAdmin):
     def holder_(self, destination: Any) -> Any:
         partner = _partner_of(destination)
         return link(self.admin_site, partner) if partner else destination.holder
+
+
+def paid_to(request: HttpRequest, site: admin.AdminSite, partner: Any) -> Any:
+    """Return the section of a partner's page that says where it is paid, or leads to the form."""
+    may = request.user.has_perm
+    if not may("affiliations_rewards.view_payoutdestination"):
+        return None
+    found = PayoutDestination.objects.filter(holder=holder_of(partner.pk)).first()
+    if found is not None:
+        text = f"{found.get_method_display()}: {found.name}, {found.email}"
+        shown = link(site, found, text, most=200)
+    else:
+        shown = _("Nobody has said where it is paid.")
+        if may("affiliations_rewards.add_payoutdestination"):
+            url = _add_url(site, partner=partner.pk)
+            shown = format_html('{} <a href="{}">{}</a>', shown, url, _("Say where"))
+    return sections.Section(_("Paid to"), format_html("<p>{}</p>", shown))
+
+
+sections.PARTNER.append(paid_to)
