@@ -20,8 +20,8 @@ T = TypeVar("T")
 #: Times that a transaction is tried which others were in the way of, and the longest pause.
 TRIES, PAUSE = 6, 0.05
 #: SQLSTATE of a failed serialization and of a deadlock; MariaDB's numbers of a changed row, of a
-#: lock that was not had in time, and of a deadlock.
-CONFLICTS = frozenset({"40001", "40P01", 1020, 1205, 1213})
+#: lock that was not had in time, of a deadlock, and of one about the numbers of new rows.
+CONFLICTS = frozenset({"40001", "40P01", 1020, 1205, 1213, 1467})
 
 
 def guarded(action: Callable[[], Any], complaint: str, using: str) -> Any:

@@ -124,6 +124,15 @@ def lock(account_ids: Iterable[int], using: str) -> None:
     list(accounts.select_for_update(no_key=no_key))
 
 
+def wait_for(account_id: int, using: str) -> None:
+    """Let whoever has locked an account go first, where to post to it would wait for them anyway.
+
+    To be called before anything is written that they may need.
+    """
+    if not connections[using].features.has_select_for_no_key_update:
+        lock([account_id], using)
+
+
 def post(
     account: Account,
     money: Money,

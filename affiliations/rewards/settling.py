@@ -158,10 +158,12 @@ def _give_back(payout: Payout, origins: tuple[str, ...], reason: str, **changes:
     now = timezone.now()
 
     def give_back() -> None:
+        entry = Entry.objects.using(using).get(key=key_of(payout))
+        # A run of payouts, which needs the claims that are given up here.
+        ledger.wait_for(entry.contra_id, using)
         _move(payout, *origins, reason=ledger.fitting(reason, MAX_REASON), **changes)
         privacy.forget_settled(payout)
         PayoutEntry.objects.using(using).filter(payout=payout).update(claimed=None)
-        entry = Entry.objects.using(using).get(key=key_of(payout))
         key = f"reversal:{entry.pk}:{payout.minor}"
         back = reversal_of(entry, entry.minor, key=key, now=now, memo=payout.reason)
         back.save(force_insert=True, using=using)

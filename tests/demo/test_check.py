@@ -145,8 +145,8 @@ EARNINGS_BREAKAGES = {
     ),
     "nowhere to pay": (
         (
-            "from affiliations.rewards.models import Destination\n"
-            "afterwards(Destination.objects.all().delete)"
+            "from affiliations.rewards.models import PayoutDestination\n"
+            "afterwards(PayoutDestination.objects.all().delete)"
         ),
         "✗ 0 payouts are sent instead of 1",
     ),

@@ -6,14 +6,15 @@ from decimal import Decimal
 import pytest
 from django.db import IntegrityError
 
-from affiliations.models import Conversion
+from affiliations.models import Conversion, Subscription
 from affiliations.money import Money
 from affiliations.rewards import commissions, ledger, reviews
 from affiliations.rewards.models import Account, Commission, CommissionRule, Entry, Review
-from affiliations.services import reverse_conversion
+from affiliations.rewards.signals import entry_posted
+from affiliations.services import record_conversion, reverse_conversion
 from affiliations.testing import freeze
-from tests.core.factories import make_partner, make_user
-from tests.rewards.factories import account_of, convert, make_group, make_rule, total
+from tests.core.factories import make_partner, make_user, make_visitor
+from tests.rewards.factories import ORDER, account_of, convert, make_group, make_rule, total
 
 pytestmark = pytest.mark.django_db
 
@@ -40,6 +41,7 @@ def test_a_flat_sum_is_in_the_rules_own_currency():
     partner = make_partner()
     make_rule(flat_minor=500, currency="USD")
     convert(partner, minor=None)
+    assert Commission.objects.get().base_minor == 0
     convert(partner, minor=100, currency="EUR")
     assert total(partner, "USD") == 1000
     assert total(partner, "EUR") == 0
@@ -138,6 +140,42 @@ def test_tiers_caps_and_times():
         assert convert(partner).commissions.get().minor == 0
         clock.tick(days=22)
         assert convert(partner).commissions.get().minor == 1000
+
+
+def test_whoever_has_no_account_is_known_by_the_visit():
+    partner = make_partner()
+    make_rule(times=1)
+    one, another = make_visitor(partner), make_visitor(partner)
+    Subscription.objects.create(partner=partner, trigger=ORDER)
+
+    def earned(visitor, reference):
+        conversion = record_conversion(
+            trigger=ORDER,
+            reference=reference,
+            money=Money(10_000, "EUR"),
+            known={visitor.pk: "session"},
+        )
+        return conversion.commissions.get().minor
+
+    assert [earned(one, "A-1"), earned(one, "A-2"), earned(another, "A-3")] == [1000, 0, 1000]
+
+
+def test_others_hear_of_what_is_earned_and_taken_back():
+    heard = []
+
+    def hear(*, entry, **kwargs):
+        heard.append(entry)
+
+    make_rule(10)
+    entry_posted.connect(hear)
+    try:
+        conversion = convert()
+        assert heard == list(Entry.objects.all())
+        reverse_conversion(conversion)
+    finally:
+        entry_posted.disconnect(hear)
+    assert [entry.kind for entry in heard] == ["commission", "reversal"]
+    assert heard == list(Entry.objects.order_by("pk"))
 
 
 def test_months_begin_with_the_persons_first_conversion():

@@ -487,6 +487,17 @@ def test_a_snapshot_is_of_an_hour_ago_and_taken_once(account):
         assert_ledger_balanced()
 
 
+def test_of_another_account_a_snapshot_tells_nothing(account):
+    other = ledger.account_of("member:2", "EUR")
+    with freeze(START) as clock:
+        post(account, 100)
+        post(other, 7)
+        clock.tick(hours=2)
+        ledger.take_snapshot(other)
+        assert ledger.balance(account) == (100, 100, "EUR")
+        assert ledger.take_snapshot(account).total_minor == 100
+
+
 def test_a_balance_does_not_read_what_a_snapshot_holds(account):
     """A wrong sum shows: so it is the snapshot that was taken for it."""
     with freeze(START) as clock:

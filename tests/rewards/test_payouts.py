@@ -275,15 +275,21 @@ def test_the_ledgers_line_is_announced():
 
 
 def meanwhile(monkeypatch, *works):
-    """Let something happen between the sums of a slice and what is claimed."""
-    claim, left = payouts._claim, list(works)
+    """Let something happen between the sums of a slice and what is claimed.
+
+    That is after the accounts are locked, unless nobody could post to them there any more.
+    """
+    before = connection.vendor == "mysql"
+    name = "_sums" if before else "_claim"
+    usual, left = getattr(payouts, name), list(works)
 
     def late(*arguments):
+        found = usual(*arguments) if before else None
         if left:
             left.pop(0)()
-        claim(*arguments)
+        return found if before else usual(*arguments)
 
-    monkeypatch.setattr(payouts, "_claim", late)
+    monkeypatch.setattr(payouts, name, late)
 
 
 def credited_earlier(minor, holder="member:1"):

@@ -37,7 +37,7 @@ def pay(*, book: str, passes: int = 0, statement: int = 0, behind: bool = False)
     """Approve what is drafted, send what is approved, and ask again of what is not settled."""
     _die_later(passes)
     _die_at(statement, behind)
-    for batch in PayoutBatch.objects.all():
+    for batch in PayoutBatch.objects.filter(payouts__state="draft").distinct():
         payouts.approve_batch(batch)
     for payout in Payout.objects.filter(state="approved"):
         with suppress(InvalidTransition):
