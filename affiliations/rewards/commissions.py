@@ -207,11 +207,13 @@ def _history(part: Part, conversion: Conversion, using: str) -> History:
         lately = rows
         if period := terms.span(agreed.period, conversion.created_on):
             lately = rows.filter(converted_on__gte=period[0], converted_on__lt=period[1])
-        same = models.Q(currency=agreed.currency) if agreed.currency else models.Q()
+        # What is earned is in the rule's currency; what it was earned for need not be.
+        amounts = models.Q(conversion__currency=agreed.currency) if agreed.currency else models.Q()
+        sums = models.Q(currency=agreed.currency) if agreed.currency else models.Q()
         row = lately.aggregate(
             number=models.Count("pk"),
-            **halves("amount", "base_minor", filter=same),
-            **halves("earned", "minor", filter=same),
+            **halves("amount", "base_minor", filter=amounts),
+            **halves("earned", "minor", filter=sums),
         )
         volume = joined(row, "amount") if agreed.by_amount else row["number"]
         earned = joined(row, "earned")

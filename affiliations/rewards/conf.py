@@ -8,7 +8,7 @@ from typing import Any
 
 from ..conf import Group, Setting, a_bool, a_number, a_path
 from ..exceptions import InvalidMoney
-from ..money import Money
+from ..money import DECIMAL_PLACES, Money
 
 _DOMAIN = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})+")
 MAX_NUMBER = 1_000_000
@@ -26,6 +26,8 @@ def minimums(value: Any) -> str:
     if not isinstance(value, dict):
         return "must be a dictionary of currencies and amounts"
     for currency, amount in value.items():
+        if currency not in DECIMAL_PLACES:
+            return f"holds {currency!r:.40}, but each is an ISO 4217 code in capitals"
         try:
             if Money.of(amount, currency).minor < 0:
                 return f"holds {amount} for {currency}, but no minimum is below zero"

@@ -20,6 +20,9 @@ from .models import Account, Commission, PartnerNetwork, Payout, PayoutDestinati
 
 __all__ = ["export", "forget", "forget_settled", "purge_networks"]
 
+#: What a payout says of whom it went to, once that is erased.
+NOBODY = {"name": "", "email": "", "reason": ""}
+
 
 def _caused(user: Any, idents: Iterable[str]) -> Any:
     """Return the commissions that were earned by what a user, or their browsers, did."""
@@ -29,6 +32,12 @@ def _caused(user: Any, idents: Iterable[str]) -> Any:
     return Commission.objects.using(router.db_for_write(Commission)).filter(theirs)
 
 
+def _partners_of(user: Any) -> list[int]:
+    # Not of a replica, which may not know of it yet.
+    rows = user.affiliate_partners.using(router.db_for_write(Partner))
+    return list(rows.values_list("pk", flat=True))
+
+
 def _holders(partners: Iterable[int]) -> list[str]:
     return [ledger.holder_of(partner) for partner in partners]
 
@@ -36,7 +45,7 @@ def _holders(partners: Iterable[int]) -> list[str]:
 def export(*, user: Any, idents: Iterable[str], data: dict[str, Any], **kwargs: Any) -> None:
     """Add to an export what a user has caused, decided, and is owed through their partners."""
     using = router.db_for_write(Commission)
-    partners = list(user.affiliate_partners.values_list("pk", flat=True))
+    partners = _partners_of(user)
     reviews = Review.objects.using(using).order_by("pk")
     caused = _caused(user, idents).select_related("partner").order_by("pk")
     accounts = Account.objects.using(using).filter(partner__in=partners).select_related("partner")
@@ -70,6 +79,7 @@ def export(*, user: Any, idents: Iterable[str], data: dict[str, Any], **kwargs: 
                 "method": each.get_method_display(),
                 "name": each.name,
                 "email": each.email,
+                "reason": each.reason,
                 "created_on": each.created_on.isoformat(),
                 "settled_on": each.settled_on and each.settled_on.isoformat(),
             }
@@ -123,7 +133,7 @@ def forget(*, user: Any, idents: Iterable[str], counts: dict[str, int], **kwargs
     commissions = list(_caused(user, idents).values_list("pk", flat=True))
     reviews = Review.objects.using(router.db_for_write(Review)).exclude(detail="")
     counts["reviews"] = reviews.filter(entry__commission__in=commissions).update(detail="")
-    partners = list(user.affiliate_partners.values_list("pk", flat=True))
+    partners = _partners_of(user)
     networks = PartnerNetwork.objects.using(router.db_for_write(PartnerNetwork))
     counts["networks"], _ = networks.filter(partner__in=partners).delete()
     _forget_where_paid(_alone(partners), counts)
@@ -145,14 +155,15 @@ def _forget_where_paid(partners: list[int], counts: dict[str, int]) -> None:
     using = router.db_for_write(Payout)
     destinations = PayoutDestination.objects.using(using).filter(holder__in=_holders(partners))
     counts["destinations"], _ = destinations.delete()
-    named = ~models.Q(name="", email="")
+    # A provider's words on why nobody was paid may name them.
+    named = ~models.Q(name="", email="", reason="")
     kept = Payout.objects.using(using).filter(named | models.Q(settled_on=None))
     ids = list(kept.filter(account__partner__in=partners).values_list("pk", flat=True))
     rows = Payout.objects.using(using).filter(pk__in=ids)
     # Whoever sends or settles one of them at this moment is waited for, or waits, and then finds
     # the destination gone.
     list(rows.order_by("pk").select_for_update())
-    counts["payouts"] = rows.filter(named, settled_on__isnull=False).update(name="", email="")
+    counts["payouts"] = rows.filter(named, settled_on__isnull=False).update(**NOBODY)
     counts["payouts_sent"] = rows.filter(named, settled_on=None).count()
 
 
@@ -166,8 +177,8 @@ def forget_settled(payout: Payout) -> None:
     if PayoutDestination.objects.using(using).filter(holder=models.Subquery(holder)).exists():
         return
     known = Payout.objects.using(using).filter(pk=payout.pk).exclude(name="", email="")
-    if known.update(name="", email=""):
-        payout.name = payout.email = ""
+    if known.update(**NOBODY):
+        payout.name = payout.email = payout.reason = ""
 
 
 def purge_networks(before: datetime, **options: Any) -> int:

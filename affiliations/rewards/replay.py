@@ -100,7 +100,9 @@ class _Counted(NamedTuple):
     partner: int
     lineage: Any
     when: datetime
+    #: What was earned is in the first, and what it was earned for in the other.
     currency: str
+    base_currency: str
     base: int
     minor: int
     persons: tuple[tuple[str, int], ...]
@@ -261,7 +263,14 @@ class Replay:
                 continue
             persons = _persons(conversion.user_id, part.visitor_id)
             counted = _Counted(
-                part.partner.pk, lineage, when, currency, part.minor, earned.minor, persons
+                part.partner.pk,
+                lineage,
+                when,
+                currency,
+                conversion.currency,
+                part.minor,
+                earned.minor,
+                persons,
             )
             until = _first(conversion.reversed_on, rejected.get((conversion.pk, part.partner.pk)))
             for way in (self._count_volume, self._count_times):
@@ -316,11 +325,10 @@ class Replay:
     def _count_volume(self, each: _Counted, sign: int) -> None:
         for period in self.periods.get(each.lineage, ()):
             key = each.partner, each.lineage, period, _start(period, each.when)
-            # In its own currency, which sums are in, and in all of them, for the number.
-            for volume in (self.volumes[key], self.volumes[*key, each.currency]):
-                volume[0] += sign
-                volume[1] += sign * each.base
-                volume[2] += sign * each.minor
+            # Each sum in its own currency, and the number in all of them.
+            self.volumes[key][0] += sign
+            self.volumes[*key, each.base_currency][1] += sign * each.base
+            self.volumes[*key, each.currency][2] += sign * each.minor
 
     def _count_times(self, each: _Counted, sign: int) -> None:
         if each.lineage not in self.personal:
@@ -350,17 +358,17 @@ class Replay:
             start = _start(period, self.since)
             if start is not None:
                 rows = rows.filter(converted_on__gte=start)
-            sums = rows.order_by().values("partner", "lineage", "currency")
+            paid = "conversion__currency"
+            sums = rows.order_by().values("partner", "lineage", "currency", paid)
             for row in sums.annotate(
                 number=models.Count("pk"),
                 **halves("amount", "base_minor"),
                 **halves("earned", "minor"),
             ).iterator():
                 key = row["partner"], row["lineage"], period, start
-                found = row["number"], joined(row, "amount"), joined(row, "earned")
-                for volume in (self.volumes[key], self.volumes[*key, row["currency"]]):
-                    for place, value in enumerate(found):
-                        volume[place] += value
+                self.volumes[key][0] += row["number"]
+                self.volumes[*key, row[paid]][1] += joined(row, "amount")
+                self.volumes[*key, row["currency"]][2] += joined(row, "earned")
         ends = models.Q(conversion__reversed_on__isnull=False) | models.Q(rejected_on__isnull=False)
         ending = self._before().filter(ends, lineage__in=[*self.periods])
         for row in ending.select_related("conversion"):
@@ -388,8 +396,17 @@ def _lost_on(row: Any) -> datetime | None:
 
 
 def _counted(row: Commission, *persons: tuple[str, int]) -> _Counted:
-    when, currency = row.converted_on, row.currency
-    return _Counted(row.partner_id, row.lineage, when, currency, row.base_minor, row.minor, persons)
+    """Return what a commission counts as; its conversion should have been selected with it."""
+    return _Counted(
+        row.partner_id,
+        row.lineage,
+        row.converted_on,
+        row.currency,
+        row.conversion.currency,
+        row.base_minor,
+        row.minor,
+        persons,
+    )
 
 
 def _persons(user_id: Any, visitor_id: int) -> tuple[tuple[str, int], ...]:

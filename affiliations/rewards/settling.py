@@ -165,7 +165,8 @@ def _give_back(payout: Payout, origins: tuple[str, ...], reason: str, **changes:
         privacy.forget_settled(payout)
         PayoutEntry.objects.using(using).filter(payout=payout).update(claimed=None)
         key = f"reversal:{entry.pk}:{payout.minor}"
-        back = reversal_of(entry, entry.minor, key=key, now=now, memo=payout.reason)
+        # Without the reason: it may name somebody, and nothing can be erased from the ledger.
+        back = reversal_of(entry, entry.minor, key=key, now=now)
         back.save(force_insert=True, using=using)
         entry_posted.announce(Entry, using=using, entry=back)
         _announce(payout)

@@ -243,15 +243,22 @@ def reversed_part(earned: int, base: int, standing: int) -> int:
 def span(period: str, when: datetime) -> tuple[datetime, datetime] | None:
     """Return the first moment of the period that `when` is in, by UTC, and the first one after it.
 
-    None where it is all of the time there is.
+    Without a time zone where `when` has none, which is by the process's own clock then. None where
+    it is all of the time there is.
     """
-    when = when.astimezone(UTC)
     if period == "ever":
         return None
+    is_naive = when.tzinfo is None
+    when = when.astimezone(UTC)
     months = {"month": 1, "quarter": 3, "year": 12}[period]
     first = when.month - (when.month - 1) % months
     start = datetime(when.year, first, 1, tzinfo=UTC)
-    return start, months_after(start, months)
+    ends = start, months_after(start, months)
+    if not is_naive:
+        return ends
+    # Where a site has no time zones, all its moments are by the process's own clock.
+    begin, end = (each.astimezone().replace(tzinfo=None) for each in ends)
+    return begin, end
 
 
 def months_after(when: datetime, months: int) -> datetime:

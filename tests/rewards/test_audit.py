@@ -607,3 +607,37 @@ def test_it_costs_the_same_number_of_queries_however_many_conversions(
         convert(partner)
     with django_assert_num_queries(few):
         assert found() == []
+
+
+def test_an_entry_that_is_older_than_its_number_says_is_in_the_next_snapshot():
+    account = ledger.account_of("member:1", "EUR")
+    site = ledger.site_account("credit", "EUR")
+    with freeze(START) as clock:
+        for key, seconds in (("a", -10), ("b", 2), ("c", -2)):
+            when = timezone.now() + timedelta(seconds=seconds)
+            Entry.objects.create(
+                account=account,
+                contra=site,
+                kind="credit",
+                minor=7,
+                key=key,
+                available_on=when,
+                created_on=when,
+            )
+        clock.tick(hours=1)
+        assert ledger.take_snapshot(account).total_minor == 7
+        assert list(audit.Audit().differences()) == []
+        assert ledger.balance(account).total == 21
+
+
+def test_what_is_posted_late_and_was_taken_back_is_no_case_for_anybody(settings):
+    settings.AFFILIATE_APPROVAL = True
+    partner = make_partner()
+    make_rule()
+    receivers.disconnect()
+    try:
+        reverse_conversion(convert(partner))
+    finally:
+        receivers.connect()
+    assert list(audit.Audit(post_missing=True).differences())
+    assert [review.outcome for review in Review.objects.all()] == ["moot"]

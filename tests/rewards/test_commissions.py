@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
+from django.utils import timezone
 
 from affiliations.models import Conversion, Subscription
 from affiliations.money import Money
@@ -359,3 +360,23 @@ def test_a_partner_that_sent_somebody_twice_is_one_partner(shared):
     commission = Commission.objects.get(partner=anna)
     assert (commission.base_minor, commission.minor) == (6000, 400)
     assert total(bert) == 300
+
+
+def test_an_amount_in_another_currency_is_none_of_a_tiers():
+    partner = make_partner()
+    make_rule(None, flat_minor=500, currency="EUR", tiers=[[100_000, 1000]], tiers_by="amount")
+    convert(partner, minor=150_000, currency="JPY")
+    assert Commission.objects.get(conversion=convert(partner, minor=99_999)).minor == 500
+    assert Commission.objects.get(conversion=convert(partner, minor=1)).minor == 500
+    assert Commission.objects.get(conversion=convert(partner, minor=1)).minor == 1000
+
+
+@pytest.mark.parametrize("period", ["month", "quarter", "year", "ever"])
+@pytest.mark.skipif(connection.vendor == "postgresql", reason="has columns with a time zone")
+def test_a_site_without_time_zones_pays_by_tiers(settings, period):
+    settings.USE_TZ = False
+    partner = make_partner()
+    make_rule(10, tiers=[[1, "20"]], period=period, published_on=timezone.now() - timedelta(days=1))
+    for minor in (1000, 2000):
+        conversion = convert(partner, minor=10_000)
+        assert Commission.objects.get(conversion=conversion).minor == minor

@@ -811,3 +811,19 @@ def test_what_is_right_passes():
     reverse_conversion(convert(partner), Money(5, "EUR"))
     post(account_of(partner), -3)
     assert_ledger_balanced()
+
+
+def test_more_accounts_than_one_query_sums(django_assert_num_queries):
+    now = timezone.now()
+    accounts = Account.objects.bulk_create(
+        Account(holder=f"member:{number}", currency="EUR") for number in range(501)
+    )
+    accounts = list(Account.objects.filter(pk__in=[account.pk for account in accounts]))
+    sums = {"last_entry": 0, "available_minor": 0}
+    Snapshot.objects.bulk_create(
+        Snapshot(account=account, taken_on=now, total_minor=account.pk, **sums)
+        for account in accounts
+    )
+    with django_assert_num_queries(2 + 3):
+        found = ledger.balances(accounts)
+    assert {pk: each.total for pk, each in found.items()} == {each.pk: each.pk for each in accounts}

@@ -180,6 +180,7 @@ def test_where_a_partner_is_paid_is_shown_and_goes_with_the_last_of_its_people()
         "amount": "60.00",
         "currency": "EUR",
         "state": "paid",
+        "reason": "",
         **where,
         "created_on": paid.created_on.isoformat(),
         "settled_on": paid.settled_on.isoformat(),
@@ -321,3 +322,19 @@ def test_staff_are_shown_what_they_have_decided():
 
 def test_the_export_without_anything_is_empty():
     assert export_user(make_user())["rewards"] == NOTHING
+
+
+def test_a_providers_words_on_somebody_are_in_no_ledger_and_erased(settings):
+    settings.AFFILIATE_PAYOUT_MINIMUM = {"EUR": 1}
+    user, partner = make_user(), make_partner()
+    partner.users.add(user)
+    account = ledger.account_of(partner, "EUR")
+    ledger.post(account, Money(10_000, "EUR"), kind="credit", key="c")
+    payout = payouts.make_payouts(currency="EUR").payouts.get()
+    payouts.fail(payout, "Receiver jane@example.com is locked")
+    assert not Entry.objects.exclude(memo="").exists()
+    [shown] = export_user(user)["rewards"]["payouts"]
+    assert shown["reason"] == "Receiver jane@example.com is locked"
+    forget_user(user)
+    payout.refresh_from_db()
+    assert (payout.state, payout.reason) == ("failed", "")

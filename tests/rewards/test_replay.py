@@ -311,3 +311,17 @@ def test_the_command_refuses_what_is_no_draft():
         run("--since", "2026-01-01", "--rule", str(rule.pk))
     with pytest.raises(CommandError, match="--since"):
         run("--since", "once")
+
+
+def test_an_amount_in_another_currency_is_none_of_a_tiers():
+    partner = make_partner()
+    with freeze(SINCE) as clock:
+        make_rule(None, flat_minor=1, currency="EUR", published_on=SINCE)
+        tried = {"tiers": [[100_000, 1000]], "tiers_by": "amount", "priority": 9}
+        make_rule(None, flat_minor=500, currency="EUR", published_on=None, name="Draft", **tried)
+        clock.tick(hours=1)
+        convert(partner, minor=150_000, currency="JPY")
+        convert(partner)
+        clock.tick(hours=1)
+        [outcome] = replay(SINCE, drafts())
+    assert (outcome.earned, outcome.would_earn) == (2, 1000)

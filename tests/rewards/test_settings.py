@@ -12,7 +12,15 @@ HOUR = timedelta(hours=1)
 WRONG = {
     "AFFILIATE_HOLD": [30, None, timedelta(-1), timedelta(days=3651)],
     "AFFILIATE_APPROVAL": [None, 1, "yes"],
-    "AFFILIATE_PAYOUT_MINIMUM": [50, None, {"EUR": -1}, {"XYZ": 1}, {"EUR": "1.234"}, {"EUR": "x"}],
+    "AFFILIATE_PAYOUT_MINIMUM": [
+        50,
+        None,
+        {"EUR": -1},
+        {"eur": 10},
+        {"XYZ": 1},
+        {"EUR": "1.234"},
+        {"EUR": "x"},
+    ],
     "AFFILIATE_FLAGS": ["velocity", None, ["velocity"], [3], {"a.b": 1}],
     "AFFILIATE_FLAG_SECONDS": [0, -1, True, "5", 1.5, None, 86_401, timedelta(seconds=5)],
     "AFFILIATE_FLAG_VELOCITY": [

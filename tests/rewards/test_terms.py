@@ -347,3 +347,17 @@ def test_teeth_other_ways_to_round(monkeypatch, broken, check):
     monkeypatch.setattr(terms, "round", broken, raising=False)
     with pytest.raises((AssertionError, ExceptionGroup)):
         check()
+
+
+NAIVE = datetime(2000, 1, 2)  # noqa: DTZ001 - as on a site without time zones
+
+
+@given(st.datetimes(NAIVE, NAIVE.replace(year=2090)), st.sampled_from(sorted(PERIODS)))
+def test_a_period_is_the_same_where_there_are_no_time_zones(when, period):
+    found = terms.span(period, when)
+    aware = terms.span(period, when.astimezone(UTC))
+    if aware is None:
+        assert found is None
+        return
+    assert all(each.tzinfo is None for each in found)
+    assert tuple(each.astimezone(UTC) for each in found) == aware

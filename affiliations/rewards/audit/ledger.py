@@ -42,7 +42,7 @@ def of_snapshots(batch: list[Snapshot]) -> Iterator[Difference]:
     """Yield those that are not the sum of their entries."""
     for snapshot in batch:
         entries = Entry.objects.using(snapshot._state.db).filter(
-            account=snapshot.account_id, created_on__lte=snapshot.taken_on
+            account=snapshot.account_id, pk__lte=snapshot.last_entry
         )
         row = entries.aggregate(
             **halves("total", "minor"),

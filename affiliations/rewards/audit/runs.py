@@ -12,7 +12,7 @@ from django.db import connections, models, router
 
 from ...models import Conversion, Partner, Share
 from ...savepoints import retried
-from .. import commissions, protection
+from .. import commissions, protection, reviews
 from ..models import Commission, CommissionRule, Entry, Payout, Snapshot
 from .differences import BATCH, Difference
 from .earnings import Book, problems_alone
@@ -120,5 +120,6 @@ def post_missing(conversion: Conversion) -> None:
         if not Commission.objects.using(using).filter(conversion=stored).exists():
             commissions.earn(stored)
         commissions.take_back(stored)
+        reviews.close(stored)
 
     retried(post, using)

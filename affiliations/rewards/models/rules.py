@@ -264,9 +264,13 @@ class CommissionRule(models.Model):
 
     def delete(self, *args: Any, **kwargs: Any) -> Any:
         """Delete a draft; raises InvalidTransition for any other, that conversions may name."""
-        if CommissionRule.objects.filter(pk=self.pk, published_on__isnull=False).exists():
-            raise InvalidTransition(f"rule: {self} is published, let it end instead")
-        return super().delete(*args, **kwargs)
+        using = kwargs.get("using") or router.db_for_write(CommissionRule, instance=self)
+        with transaction.atomic(using=using):
+            rows = CommissionRule.objects.using(using).select_for_update()
+            stored = rows.filter(pk=self.pk).first()
+            if stored is not None and stored.is_published:
+                raise InvalidTransition(f"rule: {self} is published, let it end instead")
+            return super().delete(*args, **kwargs)
 
     def clean_fields(self, exclude: Any = None) -> None:
         """Raise ValidationError, naming the fields, where a value cannot be what it is for."""
