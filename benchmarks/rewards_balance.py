@@ -1,9 +1,9 @@
 """What it costs to ask for a balance where there are ten million entries: it should be flat.
 
 An account with a thousand entries, and one with ten million, take turns. Of both a snapshot was
-taken, and a hundred entries were posted since. Then the same again where a part of the entries, as
-large as thirty days of ten months, was held when the snapshot was taken: of what was let go since
-the snapshot knows nothing. BENCHMARKS_ENTRIES in the environment says how many entries instead.
+taken, and a hundred entries were posted since. Not measured is an account of which much was held
+when the snapshot was taken, and let go since: that is summed anew. BENCHMARKS_ENTRIES in the
+environment says how many entries instead.
 """
 
 from __future__ import annotations

@@ -220,11 +220,13 @@ def _draft(
     if faults.POINT:
         faults.reach("payouts-locked")
     sums = _sums(part, until, using)
-    drafts = {account: minor for account, minor in sums.items() if minor >= least}
+    # In the order of `lock`, as the foreign keys of payouts lock accounts where they are checked at
+    # once: from then on nobody spends what is about to be paid out. Elsewhere that takes a lock.
+    drafts = {account: minor for account, minor in sorted(sums.items()) if minor >= least}
     if not drafts:
         return batch
-    # Nobody spends what is about to be paid out: whoever has begun is waited for, and counted.
-    ledger.lock(drafts, using)
+    if connections[using].features.has_select_for_no_key_update:
+        ledger.lock(drafts, using)
     now = timezone.now()
     there = batch
     if batch is None:

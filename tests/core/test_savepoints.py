@@ -1,10 +1,18 @@
 """A failure of ours leaves the site's transaction whole, or tells that it is gone."""
 
 import threading
+from contextlib import suppress
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError, connection, connections, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    OperationalError,
+    connection,
+    connections,
+    transaction,
+)
 from django.test import override_settings
 
 from affiliations import savepoints, services
@@ -106,3 +114,22 @@ def test_in_a_deadlock_nobody_is_told_that_a_lost_order_is_placed():
     assert placed == {name for name, well in told.items() if well}
     # MariaDB undoes one of them whole, PostgreSQL only what the trigger did.
     assert len(placed) == (1 if connection.vendor == "mysql" else 2)
+
+
+@pytest.mark.parametrize(
+    ("code", "times"),
+    [(1020, 2), (1205, 2), (1213, 2), (1467, 2), (1064, 1)],
+    ids=["changed", "waited", "deadlock", "numbers", "syntax"],
+)
+def test_what_was_ended_for_somebody_elses_sake_is_tried_again(code, times):
+    tried = []
+
+    def action():
+        tried.append(code)
+        if len(tried) == 1:
+            raise OperationalError(code, "try restarting transaction")
+        return "done"
+
+    with suppress(OperationalError):
+        assert savepoints.retried(action, DEFAULT_DB_ALIAS) == "done"
+    assert len(tried) == times

@@ -1,7 +1,9 @@
 """What conversions earn, by which rule, and what is left of it when they are taken back."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from threading import Barrier, BrokenBarrierError
 
 import pytest
 from django.db import IntegrityError, connection
@@ -9,12 +11,13 @@ from django.utils import timezone
 
 from affiliations.models import Conversion, Subscription
 from affiliations.money import Money
-from affiliations.rewards import commissions, ledger, reviews
+from affiliations.rewards import commissions, ledger, reviews, rules
 from affiliations.rewards.models import Account, Commission, CommissionRule, Entry, Review
 from affiliations.rewards.signals import entry_posted
 from affiliations.services import record_conversion, reverse_conversion
 from affiliations.testing import freeze
 from tests.core.factories import make_partner, make_user, make_visitor
+from tests.core.promises.test_races import at_once
 from tests.rewards.factories import ORDER, account_of, convert, make_group, make_rule, total
 
 pytestmark = pytest.mark.django_db
@@ -104,6 +107,64 @@ def test_of_equals_the_one_with_the_priority_and_then_the_latest():
     assert convert(partner).commissions.get().minor == 200
     make_rule(3, group=groups[0], priority=1, published_on=START)
     assert convert(partner).commissions.get().minor == 300
+
+
+def test_a_rule_for_a_group_is_for_nobody_else():
+    make_rule(9, group=make_group(make_partner()))
+    assert convert(make_partner()).commissions.get().record == {
+        "considered": [],
+        "why": "no rule",
+    }
+
+
+def test_without_an_amount_no_minimum_is_reached():
+    make_rule(flat_minor=500, currency="EUR", minimum_minor=1)
+    assert convert(minor=None).commissions.get().minor == 0
+
+
+def test_a_cap_counts_what_was_paid_in_its_own_currency_alone():
+    partner = make_partner()
+    with freeze(START) as clock:
+        old = make_rule(10, currency="USD", period_cap_minor=1500)
+        assert convert(partner, currency="USD").commissions.get().minor == 1000
+        new = rules.draft_replacement(old)
+        new.currency = "EUR"
+        new.save()
+        rules.publish(new)
+        clock.tick(minutes=1)
+        earned = [convert(partner).commissions.get().minor for _ in range(3)]
+        assert earned == [1000, 500, 0]
+
+
+def convert_at_once(monkeypatch):
+    """Let four convert at the same moment by a rule that pays two of them; return what it pays."""
+    partner = make_partner({ORDER: ""})
+    make_rule(10, currency="EUR", period_cap_minor=2000)
+    convert(partner, minor=0)  # the accounts are there by now
+    history, together = commissions._history, Barrier(4)
+
+    def slow(*arguments):
+        found = history(*arguments)
+        with suppress(BrokenBarrierError):
+            together.wait(1)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(commissions, "_history", slow)
+        at_once(4, lambda: convert(partner))
+    return total(partner)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_conversions_at_once_each_knows_what_the_others_take_of_a_cap(monkeypatch):
+    assert convert_at_once(monkeypatch) == 2000
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="has one writer at a time by itself")
+@pytest.mark.django_db(transaction=True)
+def test_teeth_a_cap_without_the_lock(monkeypatch):
+    monkeypatch.setattr(ledger, "lock", lambda account_ids, using: None)
+    assert convert_at_once(monkeypatch) == 4000
 
 
 def test_what_a_rule_is_not_for():

@@ -15,6 +15,7 @@ from affiliations.models import Conversion
 from affiliations.money import Money
 from affiliations.rewards import commissions, ledger, reviews
 from affiliations.rewards.models import Entry, Review
+from affiliations.rewards.signals import entry_posted
 from affiliations.services import reverse_conversion
 from affiliations.testing import freeze
 from tests.core.factories import make_partner, make_user
@@ -116,6 +117,21 @@ def test_a_rejection_takes_back_all_of_it_and_says_why(flagged, partner, staff):
         assert ledger.balance(account_of(partner)) == (0, 0, "EUR")
         assert Entry.objects.count() == 2
         assert outcomes() == {"odd": "rejected", "rare": "moot"}
+
+
+def test_others_hear_of_a_rejection(flagged, partner, staff):
+    convert(partner)
+    heard = []
+
+    def hear(*, entry, **kwargs):
+        heard.append(entry)
+
+    entry_posted.connect(hear)
+    try:
+        reversal = reviews.reject(Review.objects.first(), by=staff)
+    finally:
+        entry_posted.disconnect(hear)
+    assert heard == [reversal]
 
 
 def test_a_rejection_takes_back_what_a_refund_has_left(flagged, partner, staff):

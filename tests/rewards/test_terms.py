@@ -261,6 +261,7 @@ def test_in_which_order_does_not_matter(earned, parts, chance):
 
 def test_what_was_worth_nothing_goes_whole():
     assert reversed_part(500, 0, 0) == 500
+    assert reversed_part(500, 100, -20) == 500
     assert reversed_part(500, -100, 0) == 500
 
 
