@@ -58,7 +58,9 @@ def act(client, name, action, *rows, **more):
 
 
 def do(client, action, *rows, **more):
-    """Press a button of payouts, and confirm it."""
+    """Press a button of payouts, and confirm it, knowing in which state they are."""
+    states = Payout.objects.filter(pk__in=[row.pk for row in rows]).values_list("pk", "state")
+    more.setdefault("seen", " ".join(f"{pk}:{state}" for pk, state in states))
     return act(client, "payout", action, *rows, confirmed="yes", **more)
 
 
@@ -281,6 +283,16 @@ class TestBatch:
         assert "2 approved payouts go nowhere" in text
         assert f'{address("payoutdestination_add")}?partner={partner.pk}"' in text
         assert f'{address("payoutdestination_add")}?other=member%3A7"' in text
+
+    def test_whoever_may_add_a_destination_is_led_to_the_form(self):
+        batch = made("")
+        payouts.approve_batch(batch)
+        names = ["view_payoutbatch", "view_payout"]
+        for more, led in (([], False), (["add_payoutdestination"], True)):
+            client = staff_with(*names, *more)
+            text = page(client, "payoutbatch_change", batch.pk)
+            assert "1 approved payout goes nowhere" in text
+            assert (address("payoutdestination_add") in text) is led
 
     def test_it_is_dropped_while_a_draft(self, admin_client):
         batch = made("paypal", "")
@@ -615,6 +627,32 @@ class TestPayout:
         Payout.objects.update(minor=6001)
         assert "off by -0.01 EUR" in page(admin_client, "payout_statement", payout.pk)
         assert "off by -0.01 EUR" in page(admin_client, "payout_change", payout.pk)
+
+
+class TestStale:
+    @pytest.mark.parametrize("began", ["draft", "approved"])
+    def test_what_was_sent_since_somebody_was_asked_does_not_fail(self, admin_client, began):
+        """The money would be available again while the provider is told to pay it."""
+        batch = made("paypal")
+        if began == "approved":
+            payouts.approve_batch(batch)
+        payout = batch.payouts.get()
+        asked = act(admin_client, "payout", "fail", payout)
+        seen = re.search(r'name="seen" value="([^"]+)"', asked.content.decode())[1]
+        assert f": {began}</li>" in asked.content.decode()
+        payouts.approve_batch(batch)
+        payouts.send_batch(batch, "paypal")
+        done = do(admin_client, "fail", payout, seen=seen, reason="a mistake")
+        assert told(done) == ["1 payout was left as it is: it is in another state by now."]
+        assert states() == ["sent"]
+        do(admin_client, "fail", payout, reason="a mistake")
+        assert states() == ["failed"]
+
+    @pytest.mark.parametrize("seen", ["", "x", "\0", "1:", ":failed", "9" * 40 + ":draft"])
+    def test_what_nobody_was_asked_about_stays(self, admin_client, seen):
+        payout = made("paypal").payouts.get()
+        do(admin_client, "fail", payout, seen=seen, reason="a mistake")
+        assert states() == ["draft"]
 
 
 class TestPermissions:

@@ -194,7 +194,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             "has_more": batch.states.number > SHOWN,
             "lost": [(payout, add_url(self.admin_site, payout.account)) for payout in lost[:SHOWN]],
             "lost_number": lost.count() if State.APPROVED in batch.states else 0,
-            "may_add": request.user.has_perm("affiliations_rewards.add_destination"),
+            "may_add": request.user.has_perm("affiliations_rewards.add_payoutdestination"),
             "files": self.files_of(batch) if may_act else [],
             "results_url": self._url("results") if may_act else "",
         }

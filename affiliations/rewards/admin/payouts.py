@@ -301,7 +301,7 @@ class PayoutAdmin(ActingAdmin):
             "would be paid twice. You note %(sum)s as failed:"
         )
         title = _("Note these payouts as failed?")
-        return self._step(request, queryset, "fail", payouts.fail, title, text, ReasonForm)
+        return self._step(request, queryset, "fail", _fail, title, text, ReasonForm)
 
     @admin.action(description=gettext_lazy("Note that it came back"), permissions=["act"])
     def mark_returned(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
@@ -336,10 +336,16 @@ class PayoutAdmin(ActingAdmin):
         form = form_class(request.POST if is_confirmed else None) if form_class else None
         if not is_confirmed or (form and not form.is_valid()):
             shown = {"title": title, "text": text % {"sum": sum_of(rows)}, "form": form}
-            return self.question(request, rows, action, **shown)
+            lines = [f"{row}: {row.get_state_display()}" for row in rows]
+            seen = " ".join(map(_seen, rows))
+            return self.question(request, rows, action, lines=lines, seen=seen, **shown)
         said = tuple(form.cleaned_data.values()) if form else ()
+        agreed = request.POST.get("seen", "").split()
         done = 0
         for row in rows:
+            # Of a draft that is sent by now, whoever was asked before knows nothing.
+            if _seen(row) not in agreed:
+                continue
             try:
                 do(row, *said)
             except InvalidTransition:
@@ -361,6 +367,15 @@ class PayoutAdmin(ActingAdmin):
             number,
         )
         self.message_user(request, text % {"n": number}, messages.WARNING)
+
+
+def _seen(payout: Payout) -> str:
+    return f"{payout.pk}:{payout.state}"
+
+
+def _fail(payout: Payout, reason: str) -> Payout:
+    """Let a payout fail that is still in the state that it was read in."""
+    return payouts.fail(payout, reason, origins=(payout.state,))
 
 
 def _history(payout: Payout) -> list[tuple[Any, str]]:
