@@ -209,7 +209,7 @@ class TestStatement:
             lines = statement(page(boss(), "account_change", account.pk))
         assert [line[:3] for line in lines] == [
             (
-                f"Given back from payout #{payout.pk} no such address What it reverses",
+                f"Given back from payout #{payout.pk} What it reverses",
                 "+10.00 EUR",
                 "18.73 EUR",
             ),
