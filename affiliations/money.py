@@ -13,7 +13,7 @@ from typing import Any
 
 from .exceptions import InvalidMoney, InvalidShares
 
-__all__ = ["DECIMAL_PLACES", "Money", "apportion", "number"]
+__all__ = ["DECIMAL_PLACES", "MAX_MINOR", "Money", "apportion", "in_words", "major", "number"]
 
 # ISO 4217 list one, amendments to the end of 2025, without the codes that have no minor unit
 # (metals, SDR, test codes). A code that ISO withdraws later stays: rows may hold it.
@@ -37,9 +37,9 @@ DECIMAL_PLACES: Mapping[str, int] = MappingProxyType(
     {code: places for places, codes in _CODES_BY_PLACES.items() for code in codes.split()}
 )
 
-# What every database's bigint holds on both sides of zero.
-_LIMIT = 2**63
-_DIGITS = len(str(_LIMIT))
+#: The largest amount in minor units: what every database's bigint holds on both sides of zero.
+MAX_MINOR = 2**63 - 1
+_DIGITS = len(str(MAX_MINOR))
 _PLAIN = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
 
 
@@ -69,7 +69,7 @@ class Money:
     def __post_init__(self) -> None:
         if not _is_int(self.minor):
             raise InvalidMoney(f"minor: must be an int, not {type(self.minor).__name__}")
-        if abs(self.minor) >= _LIMIT:
+        if abs(self.minor) > MAX_MINOR:
             raise InvalidMoney("minor: must be between -2**63 and 2**63, both excluded")
         _places(self.currency)
 
@@ -98,11 +98,10 @@ class Money:
     @property
     def amount(self) -> Decimal:
         """The amount in major units, with all the decimal places of the currency."""
-        # From text, because arithmetic would round to the precision of the caller's context.
-        return Decimal(f"{self.minor}E-{DECIMAL_PLACES[self.currency]}")
+        return major(self.minor, self.currency)
 
     def __str__(self) -> str:
-        return f"{self.amount:f} {self.currency}"
+        return in_words(self.minor, self.currency)
 
     def __add__(self, other: Money) -> Money:
         if not isinstance(other, Money):
@@ -126,6 +125,17 @@ class Money:
         if other.currency != self.currency:
             raise InvalidMoney(f"currency: {self.currency} and {other.currency} do not mix")
         return other.minor
+
+
+def major(minor: int, currency: str) -> Decimal:
+    """Return minor units of a currency in major ones, also a sum that is larger than any Money."""
+    # From text, because arithmetic would round to the precision of the caller's context.
+    return Decimal(f"{minor}E-{DECIMAL_PLACES[currency]}")
+
+
+def in_words(minor: int, currency: str) -> str:
+    """Return minor units as "12.50 EUR", also a sum that is larger than any Money."""
+    return f"{major(minor, currency):f} {currency}"
 
 
 def number(amount: Any) -> Decimal:

@@ -10,7 +10,7 @@ from django.db import connection
 
 from affiliations.models import Conversion, Partner
 from affiliations.rewards import ledger, protection
-from affiliations.rewards.models import Account, CommissionRule, Entry
+from affiliations.rewards.models import Account, CommissionRule, Entry, PayoutDestination
 
 from .links_at_scale import fill, moment, without_indexes
 
@@ -62,7 +62,10 @@ def unguarded() -> Iterator[None]:
 
 def empty() -> None:
     """Leave nothing behind."""
-    tables = [model._meta.db_table for model in (Account, Conversion, CommissionRule, Partner)]
+    tables = [
+        model._meta.db_table
+        for model in (Account, Conversion, CommissionRule, Partner, PayoutDestination)
+    ]
     with unguarded():
         connection.ops.execute_sql_flush(
             connection.ops.sql_flush(no_style(), tables, allow_cascade=True)

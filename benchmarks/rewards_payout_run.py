@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import connection
 
 from affiliations.rewards import payouts
-from affiliations.rewards.models import Account, Payout, PayoutEntry
+from affiliations.rewards.models import Account, Payout, PayoutDestination, PayoutEntry
 
 from .links_at_scale import fill, moment
 from .rewards import empty, entries
@@ -66,6 +66,9 @@ def fill_accounts(holders: int) -> None:
     """Let so many have an account, with numbers that follow each other."""
     columns = {"holder": "'member:' || n", "currency": "'EUR'", "created_on": moment("0")}
     fill(Account, holders, columns)
+    address = "'n' || n || '@example.com'"
+    where = {"holder": "'member:' || n", "method": "'wise'", "name": "'N'", "email": address}
+    fill(PayoutDestination, holders, where)
 
 
 def run() -> dict[str, Any]:

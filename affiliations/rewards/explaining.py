@@ -11,7 +11,7 @@ from typing import Any
 from django.db import router
 
 from ..models import Conversion, Share
-from ..money import Money
+from ..money import Money, in_words
 from .commissions import BELOW_MINIMUM, LESS_SPECIFIC, NO_RULE, OTHER_CURRENCY, OWN
 from .models import Commission, CommissionRule, Entry, Review
 from .terms import History, Terms, months_after
@@ -114,16 +114,14 @@ def _arithmetic(commission: Commission) -> Iterator[str]:
         reached = max(tier.start for tier in agreed.tiers if tier.start <= history.volume)
         start, volume = str(reached), str(history.volume)
         if agreed.by_amount:
-            start, volume = (
-                str(Money(each, agreed.currency)) for each in (reached, history.volume)
-            )
+            start, volume = (in_words(each, agreed.currency) for each in (reached, history.volume))
         unit = "amount" if agreed.by_amount else "number"
         yield f"That is its tier from {start} on: the {unit} before was {volume} ({period})."
     if "cap" in steps and agreed.cap is not None:
         yield f"It pays {Money(agreed.cap, agreed.currency)} for a conversion at most."
     if "period_cap" in steps and agreed.period_cap is not None:
         most, before = (
-            Money(each, agreed.currency) for each in (agreed.period_cap, history.earned)
+            in_words(each, agreed.currency) for each in (agreed.period_cap, history.earned)
         )
         yield f"It pays {most} in a period ({period}) at most, of which {before} were paid before."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import datetime
 from functools import partial
@@ -11,13 +12,12 @@ from django.db import connections, models, router
 from django.utils import timezone
 
 from .. import faults
-from ..money import Money
+from ..money import MAX_MINOR, Money
 from ..savepoints import retried
 from ..sums import halves, joined
 from . import ledger
 from .conf import minimum
 from .models import Account, Entry, Payout, PayoutBatch, PayoutDestination, PayoutEntry
-from .models.ledger import SITE
 from .querysets import EntryQuerySet
 from .settling import (
     approve,
@@ -52,6 +52,8 @@ __all__ = [
     "totals",
 ]
 
+logger = logging.getLogger(__name__)
+
 #: Accounts that are gone through in one transaction.
 SLICE = 10_000
 
@@ -60,21 +62,21 @@ Progress = Callable[[int, int], None]
 
 
 class Totals(NamedTuple):
-    """To how many holders how much is paid."""
+    """To how many holders how much is paid, in minor units: also more than any Money is."""
 
     holders: int
-    money: Money
+    minor: int
 
 
 class Due(NamedTuple):
-    """To how many holders how much would be paid now.
+    """To how many holders how much would be paid now, in minor units.
 
     `low` counts those who are owed less than the minimum, `lost` those of the holders of whom
     nobody has said where they are paid.
     """
 
     holders: int
-    money: Money
+    minor: int
     low: int
     lost: int
 
@@ -92,8 +94,17 @@ class Slice(NamedTuple):
         """Return the condition that the account at `path` is one of them."""
         between = {f"{path}__gte": self.first, f"{path}__lte": self.last}
         # Others have numbers between theirs.
-        site = models.Q((f"{path}__holder__startswith", SITE))
-        return models.Q((f"{path}__currency", self.currency), ~site, **between)
+        return models.Q((f"{path}__currency", self.currency), _is_paid(f"{path}__"), **between)
+
+
+def _is_paid(path: str = "") -> models.Q:
+    """Return the condition that what an account's holder is owed is paid out: `path` leads to it.
+
+    To partners it is, also while nobody has said where. What another app credits its own holders
+    with, as for a referral, is theirs to spend, unless somebody has said where they are paid.
+    """
+    theirs = PayoutDestination.objects.filter(holder=models.OuterRef(f"{path}holder"))
+    return models.Q(models.Exists(theirs)) | models.Q((f"{path}partner__isnull", False))
 
 
 # To draft
@@ -103,6 +114,8 @@ def make_payouts(
     *, currency: str, until: datetime | None = None, progress: Progress | None = None
 ) -> PayoutBatch | None:
     """Draft a payout for whoever has at least `minimum(currency)` available, or had it at `until`.
+
+    That is partners, and who else has a destination.
 
     Returns None where nobody has. Debts are netted, those since `until` as well, so that nobody is
     paid more than there is; what sums to less stays for another time. Some accounts at a time, each
@@ -145,12 +158,12 @@ def summing(
     holders = minor = low = lost = 0
     for part in _slices(currency, using):
         sums = _sums(part, until, using)
-        drafts = {account: each for account, each in sums.items() if each >= least}
+        drafts = _payouts_of(sums, least)
         holders, minor = holders + len(drafts), minor + sum(drafts.values())
         low += sum(0 < each < least for each in sums.values())
         lost += len(_lost(part, using) & drafts.keys())
         yield part.done, part.total
-    return Due(holders, Money(minor, currency), low, lost)
+    return Due(holders, minor, low, lost)
 
 
 def _run(steps: Generator[tuple[int, int], None, T], progress: Progress | None) -> T:
@@ -173,11 +186,11 @@ def _lost(part: Slice, using: str) -> set[int]:
     return set(accounts.values_list("pk", flat=True))
 
 
-def totals(batch: PayoutBatch | None, currency: str) -> Totals:
+def totals(batch: PayoutBatch | None) -> Totals:
     """Return what a batch comes to, whatever became of its payouts; no batch comes to nothing."""
     rows = Payout.objects.using(router.db_for_write(Payout)).filter(batch=batch)
     row = rows.aggregate(holders=models.Count("pk"), **halves("all", "minor"))
-    return Totals(row["holders"], Money(joined(row, "all"), currency))
+    return Totals(row["holders"], joined(row, "all"))
 
 
 def _terms(currency: str, until: datetime | None) -> tuple[datetime, int]:
@@ -194,7 +207,7 @@ def _terms(currency: str, until: datetime | None) -> tuple[datetime, int]:
 
 def _slices(currency: str, using: str) -> Iterator[Slice]:
     accounts = Account.objects.using(using).filter(currency=currency)
-    accounts = accounts.exclude(holder__startswith=SITE).order_by("pk")
+    accounts = accounts.filter(_is_paid()).order_by("pk")
     last, done, number = 0, 0, accounts.count()
     while True:
         row = accounts.filter(pk__gt=last)[:SLICE].aggregate(
@@ -222,7 +235,10 @@ def _draft(
     sums = _sums(part, until, using)
     # In the order of `lock`, as the foreign keys of payouts lock accounts where they are checked at
     # once: from then on nobody spends what is about to be paid out. Elsewhere that takes a lock.
-    drafts = {account: minor for account, minor in sorted(sums.items()) if minor >= least}
+    drafts = _payouts_of(sums, least)
+    for account in sorted(sums.keys() - drafts.keys()):
+        if sums[account] > MAX_MINOR:
+            logger.error("account %s is owed more than a payout can be of: it is left out", account)
     if not drafts:
         return batch
     if connections[using].features.has_select_for_no_key_update:
@@ -237,7 +253,7 @@ def _draft(
             Payout(
                 batch=batch,
                 account_id=account,
-                minor=Money(minor, site.currency).minor,
+                minor=minor,
                 created_on=now,
             )
             for account, minor in drafts.items()
@@ -287,6 +303,11 @@ def _sums(part: Slice, until: datetime, using: str) -> dict[int, int]:
     return {row["account"]: joined(row, "due") for row in rows}
 
 
+def _payouts_of(sums: Mapping[int, int], least: int) -> dict[int, int]:
+    """Return by account what is drafted, in the order of their numbers."""
+    return {each: minor for each, minor in sorted(sums.items()) if least <= minor <= MAX_MINOR}
+
+
 def _claim(part: Slice, batch: PayoutBatch, until: datetime, using: str) -> None:
     """Put what may be paid of the accounts into their payouts: one statement."""
     rows = (
@@ -331,7 +352,7 @@ def _corrected(
         return payouts
     for payout in drifted:
         payout.minor = claimed.get(payout.pk, 0)
-    low = {payout.pk for payout in drifted if payout.minor < least}
+    low = {payout.pk for payout in drifted if not least <= payout.minor <= MAX_MINOR}
     PayoutEntry.objects.using(using).filter(payout__in=low).delete()
     Payout.objects.using(using).filter(pk__in=low).delete()
     rest = [payout for payout in drifted if payout.pk not in low]

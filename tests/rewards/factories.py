@@ -8,7 +8,7 @@ from django.utils import timezone
 from affiliations.models import Subscription
 from affiliations.money import Money
 from affiliations.rewards import ledger
-from affiliations.rewards.models import CommissionRule, PartnerGroup
+from affiliations.rewards.models import CommissionRule, PartnerGroup, PayoutDestination
 from affiliations.services import record_conversion
 from tests.core.factories import make_partner, make_user, make_visitor
 
@@ -50,6 +50,12 @@ def convert(*partners, minor=10_000, currency="EUR", trigger=ORDER, user=None, r
 def account_of(partner, currency="EUR"):
     """Return a partner's account."""
     return ledger.account_of(partner, currency)
+
+
+def pay_to(holder):
+    """Say where a holder is paid, where nobody has; return the destination."""
+    fields = {"method": "wise", "name": "Anna Moor", "email": "anna@example.com"}
+    return PayoutDestination.objects.get_or_create(holder=holder, defaults=fields)[0]
 
 
 def total(partner, currency="EUR"):

@@ -24,7 +24,7 @@ from affiliations.rewards.audit import Audit
 from affiliations.rewards.models import Entry, Payout, PayoutBatch, PayoutDestination
 from tests.core.factories import make_partner, make_user
 from tests.core.promises.test_races import at_once
-from tests.rewards.factories import account_of
+from tests.rewards.factories import account_of, pay_to
 
 pytestmark = pytest.mark.django_db
 HOSTILE = "<script>alert(1)</script>"
@@ -274,7 +274,9 @@ class TestBatch:
         partner = owe(partner=make_partner(name=f"Anna {HOSTILE}"))
         account = ledger.account_of("member:7", "EUR")
         ledger.post(account, Money(7000, "EUR"), kind="credit", key="m")
+        destination = pay_to(account.holder)
         batch = made("paypal")
+        destination.delete()
         assert "go nowhere" not in page(admin_client, "payoutbatch_change", batch.pk)
         payouts.approve_batch(batch)
         response = admin_client.get(address("payoutbatch_change", batch.pk))

@@ -31,7 +31,7 @@ from affiliations.services import reverse_conversion
 from affiliations.testing import freeze
 from tests.core.factories import make_partner
 from tests.core.promises.test_races import at_once
-from tests.rewards.factories import account_of, convert, make_rule
+from tests.rewards.factories import account_of, convert, make_rule, pay_to
 
 pytestmark = pytest.mark.django_db
 
@@ -40,8 +40,9 @@ START = datetime(2026, 3, 10, tzinfo=UTC)
 
 
 def owe(minor, holder="member:1", currency="EUR", **options):
-    """Post what is owed to a holder, available at once; return the entry."""
+    """Post what is owed to a holder who is paid out, available at once; return the entry."""
     account = ledger.account_of(holder, currency)
+    pay_to(holder)
     kind = "credit" if minor > 0 else "adjustment"
     key = f"{next(numbers)}"
     return ledger.post(account, Money(minor, currency), kind=kind, key=key, **options)
@@ -81,7 +82,7 @@ def test_what_is_available_is_drafted_once_and_is_owed_no_more():
     assert (posted.contra.holder, posted.available_on) == ("site:payouts", posted.created_on)
     assert balance() == (0, 0)
     assert of_the_site() == (5500, 5500)
-    assert payouts.totals(batch, "EUR") == (1, Money(5500, "EUR"))
+    assert payouts.totals(batch) == (1, 5500)
     assert make_payouts(currency="EUR") is None
     assert Payout.objects.count() == PayoutBatch.objects.count() == 1
 
@@ -178,7 +179,7 @@ def test_what_was_spent_or_lost_since_until_is_netted_but_not_of_what_is_left_fo
             reversal_of(entry, minor, key=f"gone:{entry.pk}", now=now).save()
         # Owed only later, as what it is owed for.
         owe(-300, available_on=now + timedelta(days=1))
-        assert due(currency="EUR", until=then)[:2] == (1, Money(7500, "EUR"))
+        assert due(currency="EUR", until=then)[:2] == (1, 7500)
         assert make_payouts(currency="EUR", until=then).payouts.get().minor == 7500
         later = make_payouts(currency="EUR").payouts
         assert sorted(later.values_list("minor", flat=True)) == [5400, 8000]
@@ -222,7 +223,7 @@ def test_accounts_are_gone_through_in_slices(monkeypatch):
     told = []
     batch = make_payouts(currency="EUR", progress=lambda *done: told.append(done))
     assert told == [(3, 8), (6, 8), (8, 8)]
-    assert payouts.totals(batch, "EUR") == (8, Money(40_028, "EUR"))
+    assert payouts.totals(batch) == (8, 40_028)
     assert all(
         sum(item.entry.minor for item in payout.items.all()) == payout.minor
         for payout in batch.payouts.all()
@@ -244,16 +245,47 @@ def test_a_slice_costs_ten_statements():
     assert Payout.objects.count() == 40
 
 
+def test_whoever_is_owed_too_much_keeps_nobody_else_waiting(caplog):
+    """Nobody is paid beyond what an amount can be; the others are."""
+    owe(2**63 - 1)
+    owe(1)
+    owe(2**63 - 1, "member:2")
+    owe(6000, "member:3")
+    assert payouts.due(currency="EUR") == (2, 2**63 + 5999, 0, 0)
+    batch = make_payouts(currency="EUR")
+    paid = dict(batch.payouts.values_list("account__holder", "minor"))
+    assert paid == {"member:2": 2**63 - 1, "member:3": 6000}
+    assert payouts.totals(batch) == (2, 2**63 + 5999)
+    too_much = ledger.account_of("member:1", "EUR")
+    assert f"account {too_much.pk} is owed more" in caplog.text
+    owe(-1)
+    assert make_payouts(currency="EUR").payouts.get().minor == 2**63 - 1
+
+
+def test_credits_are_paid_out_where_somebody_has_said_where():
+    account = ledger.account_of("member:1", "EUR")
+    ledger.post(account, Money(6000, "EUR"), kind="credit", key="referral")
+    partner = account_of(make_partner())
+    ledger.post(partner, Money(7000, "EUR"), kind="credit", key="partner")
+    assert payouts.due(currency="EUR") == (1, 7000, 0, 1)
+    [payout] = make_payouts(currency="EUR").payouts.all()
+    assert (payout.account, payout.minor) == (partner, 7000)
+    assert ledger.balance(account).available == 6000
+    pay_to(account.holder)
+    [payout] = make_payouts(currency="EUR").payouts.all()
+    assert (payout.account, payout.minor) == (account, 6000)
+
+
 def test_what_is_due_is_told_without_writing_anything():
     owe(5000)
     owe(4000, "member:2")
+    # To a partner nobody has said yet where; credits of others are theirs to spend till then.
+    ledger.post(account_of(make_partner()), Money(9000, "EUR"), kind="credit", key="partner")
     owe(9000, "member:3")
+    PayoutDestination.objects.get(holder="member:3").delete()
     before = Account.objects.count()
-    PayoutDestination.objects.create(
-        holder="member:3", method="wise", name="C", email="c@example.com"
-    )
-    assert payouts.due(currency="EUR") == (2, Money(14_000, "EUR"), 1, 1)
-    assert payouts.due(currency="USD") == (0, Money(0, "USD"), 0, 0)
+    assert payouts.due(currency="EUR") == (2, 14_000, 1, 1)
+    assert payouts.due(currency="USD") == (0, 0, 0, 0)
     assert not Payout.objects.exists()
     assert Account.objects.count() == before
 
@@ -322,6 +354,7 @@ def test_what_is_paid_is_what_was_claimed(monkeypatch):
     owe(5000)
     owe(5500, "member:2")
     owe(7000, "member:3")
+    pay_to("member:4")
     late = [
         credited_earlier(300),
         credited_earlier(-501, "member:2"),
@@ -569,12 +602,14 @@ def test_a_batch_is_approved_and_sent_where_it_goes():
     payouts.fail(batch.payouts.get(account__holder="member:0"), "left")
     assert payouts.approve_batch(batch) == 3
     assert payouts.approve_batch(batch) == 0
-    paypal = PayoutDestination.objects.create(
-        holder="member:1", method="paypal", name="Anna", email="anna@example.com"
+    paypal, other, moved = (
+        PayoutDestination.objects.get(holder=f"member:{number}") for number in (1, 2, 3)
     )
-    PayoutDestination.objects.create(
-        holder="member:2", method="wise", name="Bert", email="bert@example.com"
-    )
+    paypal.method, paypal.name = "paypal", "Anna"
+    paypal.save()
+    other.email = "bert@example.com"
+    other.save()
+    moved.delete()
     assert payouts.send_batch(batch, "paypal") == 1
     sent = batch.payouts.get(state="sent")
     assert (sent.account.holder, sent.method) == ("member:1", "paypal")

@@ -363,7 +363,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             return Outcome(str(error), messages.ERROR, self._url("make"), _("Back"))
         context = {
             "due": due,
-            "sum": money(due.money.minor, currency),
+            "sum": money(due.minor, currency),
             "until": until,
             "until_text": until.isoformat(),
             "minimum": money(least.minor, currency),
@@ -383,8 +383,8 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             text = _("Nothing was due: it was in a batch before, or there is too little.")
             url, label = self._url("changelist"), _("See the batches")
             return Outcome(text, messages.WARNING, url, label)
-        made = payouts.totals(batch, currency)
-        words = {"n": intcomma(made.holders), "sum": money(made.money.minor, currency)}
+        made = payouts.totals(batch)
+        words = {"n": intcomma(made.holders), "sum": money(made.minor, currency)}
         text = ngettext(
             "%(n)s payout was made, of %(sum)s.",
             "%(n)s payouts were made, of %(sum)s in all.",

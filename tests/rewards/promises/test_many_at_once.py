@@ -28,7 +28,7 @@ from affiliations.rewards.models import (
 from affiliations.rewards.testing import assert_ledger_balanced
 from tests.core.factories import make_partner, make_visitor
 from tests.core.promises import chaos
-from tests.rewards.factories import ORDER, make_rule
+from tests.rewards.factories import ORDER, make_rule, pay_to
 from tests.rewards.promises.test_never_paid_twice import without_the_constraint
 from tests.rewards.promises.trader import CURRENCIES, MEMBERS, WEIGHTS
 
@@ -59,6 +59,7 @@ def open_shop():
     )
     make_rule(partner=partners[1], flat_minor=333, currency="USD", tiers=[[10, 444]])
     for member in range(MEMBERS):
+        pay_to(f"member:{member}")
         for currency in CURRENCIES:
             account = ledger.account_of(f"member:{member}", currency)
             key = f"welcome-{account.pk}"

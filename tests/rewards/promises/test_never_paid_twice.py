@@ -17,6 +17,7 @@ from affiliations.rewards import ledger, payouts
 from affiliations.rewards.models import Account, Entry, Payout, PayoutEntry
 from tests.core.promises import chaos
 from tests.core.promises.test_races import at_once
+from tests.rewards.factories import pay_to
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,6 +47,7 @@ def owe(turn, holders=HOLDERS):
     owed = Counter()
     for number in range(holders):
         account = ledger.account_of(f"member:{number}", "EUR")
+        pay_to(account.holder)
         for kind, minor in (("credit", 6000 + number), ("credit", 17), ("adjustment", -100)):
             ledger.post(account, Money(minor, "EUR"), kind=kind, key=f"{turn}:{number}:{minor}")
             owed[account.holder] += minor

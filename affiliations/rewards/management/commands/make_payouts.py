@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from ....exceptions import InvalidMoney
 from ....management.arguments import moment
 from ....management.progress import Progress
-from ....money import DECIMAL_PLACES
+from ....money import DECIMAL_PLACES, major
 from ... import payouts
 from ...models import Account
 
@@ -53,10 +53,10 @@ class Command(BaseCommand):
         self.stdout.write(f"{'currency':<10}{'holders':>12}{done:>24}")
         for currency in currencies:
             try:
-                holders, money = self.drafted(currency, options["until"], dry=options["dry_run"])
+                holders, minor = self.drafted(currency, options["until"], dry=options["dry_run"])
             except (InvalidMoney, ValueError) as error:
                 raise CommandError(f"{currency}: {error}") from error
-            self.stdout.write(f"{currency:<10}{holders:>12,}{money.amount:>24,f}")
+            self.stdout.write(f"{currency:<10}{holders:>12,}{major(minor, currency):>24,f}")
 
     def drafted(self, currency: str, until: datetime | None, *, dry: bool) -> payouts.Totals:
         """Return what was drafted, or would be, showing how far it is."""
@@ -65,8 +65,8 @@ class Command(BaseCommand):
         try:
             if dry:
                 found = payouts.due(**said)
-                return payouts.Totals(found.holders, found.money)
+                return payouts.Totals(found.holders, found.minor)
             batch = payouts.make_payouts(**said)
         finally:
             progress.clear()
-        return payouts.totals(batch, currency)
+        return payouts.totals(batch)
