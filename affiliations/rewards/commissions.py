@@ -103,7 +103,7 @@ def assess(conversion: Conversion, shares: Sequence[Share], using: str) -> list[
     _find_accounts(paid, conversion)
     looking_back = [part for part in paid if part.rule.terms.looks_back]
     if looking_back:
-        ledger.lock([part.account_id for part in looking_back], using)
+        ledger.lock(_counted(looking_back, using), using)
     for part in looking_back:
         part.history = _history(part, conversion, using)
     claims = [
@@ -190,6 +190,19 @@ def _find_accounts(parts: Sequence[Part], conversion: Conversion) -> None:
             kind = Entry.Kind.COMMISSION
             part.account_id = part.rule.account_id or ledger.account_of(part.partner, currency).pk
             part.contra_id = part.rule.contra_id or ledger.site_account(kind, currency).pk
+
+
+def _counted(parts: Sequence[Part], using: str) -> list[int]:
+    """Return the accounts of all conversions that count for what these parts earn.
+
+    That is more than their own where a rule counts those in any currency.
+    """
+    found = [part.account_id for part in parts]
+    anywhere = [part.partner.pk for part in parts if not part.rule.currency]
+    if anywhere:
+        rows = Account.objects.using(using).filter(partner__in=anywhere)
+        found += rows.values_list("pk", flat=True)
+    return found
 
 
 def _history(part: Part, conversion: Conversion, using: str) -> History:
@@ -307,6 +320,8 @@ def gone_of(minor: int, conversion: Conversion) -> int:
 
 def reversal_of(entry: Entry, minor: int, *, key: str, now: datetime, memo: str = "") -> Entry:
     """Return the entry that takes `minor` units of another one back, held as long as that is."""
+    # What was never held is not held by a clock either that is behind the one it was posted by.
+    held_until = entry.available_on if entry.available_on > entry.created_on else now
     return Entry(
         account_id=entry.account_id,
         contra_id=entry.contra_id,
@@ -316,6 +331,6 @@ def reversal_of(entry: Entry, minor: int, *, key: str, now: datetime, memo: str 
         commission_id=entry.commission_id,
         reverses=entry,
         memo=memo,
-        available_on=max(entry.available_on, now),
+        available_on=max(held_until, now),
         created_on=now,
     )

@@ -23,10 +23,11 @@ from ..money import Money
 from ..savepoints import retried
 from ..sums import halves, joined
 from .exceptions import InsufficientBalance
+from .isolation import hold_to
 from .models import Account, Entry, Review, Snapshot
 from .models.ledger import MAX_MEMO
 from .models.ledger import SITE as SITES
-from .querysets import EntryQuerySet, available_at
+from .querysets import EntryQuerySet, available
 from .signals import entry_posted
 
 __all__ = [
@@ -119,7 +120,11 @@ def fitting(text: str, length: int) -> str:
 
 
 def lock(account_ids: Iterable[int], using: str) -> None:
-    """Let nobody else count on what is in these accounts, until the transaction is over."""
+    """Let nobody else count on what is in these accounts, until the transaction is over.
+
+    Raises ImproperlyConfigured on a connection where that would be in vain, see isolation.py.
+    """
+    hold_to(connections[using])
     # In the same order everywhere. Who only posts is not in the way, where that is possible.
     no_key = connections[using].features.has_select_for_no_key_update
     accounts = Account.objects.using(using).filter(pk__in=account_ids).order_by("pk")
@@ -250,16 +255,21 @@ def _posted(key: str) -> str:
 def balance(account: Account, *, as_of: datetime | None = None) -> Balance:
     """Return what an account comes to, now or at any moment in the past.
 
-    One query sums the entries since the last snapshot before that moment, or else all of them.
+    Now is all that is committed, whatever the clocks of the hosts that posted it said. One query
+    sums the entries since the last snapshot before that moment, or else all of them.
     """
-    moment = as_of or timezone.now()
     if account.is_site:
-        entries = Entry.objects.using(router.db_for_write(Entry)).filter(contra=account)
-        row = entries.filter(created_on__lte=moment).aggregate(**halves("total", "minor"))
+        entries = _posted_by(as_of).filter(contra=account)
+        row = entries.aggregate(**halves("total", "minor"))
         return Balance(-joined(row, "total"), -joined(row, "total"), account.currency)
     snapshots = Snapshot.objects.using(router.db_for_write(Snapshot)).filter(account=account)
-    before = snapshots.filter(taken_on__lte=moment).order_by("-taken_on").first()
-    return summed(account, moment, before)
+    before = snapshots.filter(taken_on__lte=as_of or timezone.now()).order_by("-taken_on").first()
+    return summed(account, as_of, before)
+
+
+def _posted_by(as_of: datetime | None) -> EntryQuerySet:
+    entries = Entry.objects.using(router.db_for_write(Entry)).all()
+    return entries if as_of is None else entries.filter(created_on__lte=as_of)
 
 
 def balances(accounts: Iterable[Account]) -> dict[int, Balance]:
@@ -268,20 +278,18 @@ def balances(accounts: Iterable[Account]) -> dict[int, Balance]:
     At most four queries for up to 200 accounts, and one for 200 more; of each account only the
     entries since its last snapshot are summed, as `balance` does it.
     """
-    using = router.db_for_write(Entry)
-    moment = timezone.now()
     rows = {account.pk: account for account in accounts if not account.is_site}
     snapshots = Snapshot.objects.using(router.db_for_write(Snapshot)).filter(account__in=rows)
-    same = snapshots.filter(account=models.OuterRef("account"), taken_on__lte=moment)
+    same = snapshots.filter(account=models.OuterRef("account"), taken_on__lte=timezone.now())
     latest = same.order_by("-taken_on").values("taken_on")[:1]
     noted = {each.account_id: each for each in snapshots.filter(taken_on=models.Subquery(latest))}
-    entries = Entry.objects.using(using).filter(created_on__lte=moment)
+    entries = _posted_by(None)
     new = entries.filter(account__in=rows.keys() - noted.keys())
-    sums = [_by_account(new, moment, None)]
+    sums = [_by_account(new, None)]
     if noted:
-        roots = _decided(noted.values(), moment, using)
+        roots = _decided(noted.values(), None, entries.db)
         changed = [
-            _by_account(_changed(entries.filter(account=pk), each, moment, roots[pk]), moment, each)
+            _by_account(_changed(entries.filter(account=pk), each, roots[pk]), each)
             for pk, each in noted.items()
         ]
         # Each as it would be asked for alone, by the same indexes, and many in one query: of more
@@ -298,31 +306,31 @@ def balances(accounts: Iterable[Account]) -> dict[int, Balance]:
 
 
 def summed(
-    account: Account, moment: datetime, snapshot: Snapshot | None, last: int | None = None
+    account: Account, as_of: datetime | None, snapshot: Snapshot | None, last: int | None = None
 ) -> Balance:
-    """Return what a holder's entries come to at a moment, from where a snapshot has left off.
+    """Return what a holder's entries come to, from where a snapshot before that has left off.
 
     Of the entries up to number `last`, if there is one.
     """
-    entries = Entry.objects.using(router.db_for_write(Entry))
-    entries = entries.filter(account=account, created_on__lte=moment)
+    entries = _posted_by(as_of).filter(account=account)
     if last is not None:
         entries = entries.filter(pk__lte=last)
     if snapshot is not None:
-        entries = _changed(entries, snapshot, moment)
-    return _balance(entries.aggregate(**_sums(moment, snapshot)), snapshot, account.currency)
+        roots = _decided([snapshot], as_of, entries.db)
+        entries = _changed(entries, snapshot, roots[account.pk])
+    return _balance(entries.aggregate(**_sums(as_of, snapshot)), snapshot, account.currency)
 
 
-def _by_account(entries: EntryQuerySet, moment: datetime, snapshot: Snapshot | None) -> Any:
-    return entries.order_by().values("account").annotate(**_sums(moment, snapshot))
+def _by_account(entries: EntryQuerySet, snapshot: Snapshot | None) -> Any:
+    return entries.order_by().values("account").annotate(**_sums(None, snapshot))
 
 
-def _sums(moment: datetime, snapshot: Snapshot | None) -> dict[str, Any]:
+def _sums(as_of: datetime | None, snapshot: Snapshot | None) -> dict[str, Any]:
     """Return what to aggregate of the entries that a snapshot, or none, knows nothing of."""
-    now = available_at(moment)
+    now = available(as_of)
     if snapshot is None:
         return {**halves("total", "minor"), **halves("now", "minor", filter=now)}
-    then = available_at(snapshot.taken_on) & models.Q(pk__lte=snapshot.last_entry)
+    then = available(snapshot.taken_on) & models.Q(pk__lte=snapshot.last_entry)
     return {
         **halves("total", "minor", filter=models.Q(pk__gt=snapshot.last_entry)),
         **halves("now", "minor", filter=now),
@@ -338,16 +346,11 @@ def _balance(row: Mapping[str, Any], snapshot: Snapshot | None, currency: str) -
     return Balance(snapshot.total_minor + total, available, currency)
 
 
-def _changed(
-    entries: EntryQuerySet, snapshot: Snapshot, moment: datetime, roots: list[int] | None = None
-) -> EntryQuerySet:
+def _changed(entries: EntryQuerySet, snapshot: Snapshot, roots: list[int]) -> EntryQuerySet:
     """Keep the entries that a snapshot knows nothing of, and what was held or let go since.
 
-    `roots` are those that were decided on since, where that was asked for several at once.
+    `roots` are those that were decided on since.
     """
-    if roots is None:
-        found = _decided([snapshot], moment, entries.db)
-        roots = found[snapshot.account_id]
     changed = models.Q(pk__gt=snapshot.last_entry) | models.Q(available_on__gt=snapshot.taken_on)
     if roots:
         changed |= models.Q(pk__in=roots) | models.Q(reverses__in=roots)
@@ -355,16 +358,17 @@ def _changed(
 
 
 def _decided(
-    snapshots: Iterable[Snapshot], moment: datetime, using: str
+    snapshots: Iterable[Snapshot], as_of: datetime | None, using: str
 ) -> defaultdict[int, list[int]]:
     """Return by account the entries whose reviews were opened or resolved since its snapshot."""
     since = models.Q()
     for each in snapshots:
-        then = each.taken_on
-        since |= models.Q(entry__account=each.account_id) & (
-            models.Q(opened_on__gt=then, opened_on__lte=moment)
-            | models.Q(resolved_on__gt=then, resolved_on__lte=moment)
-        )
+        opened = models.Q(opened_on__gt=each.taken_on)
+        resolved = models.Q(resolved_on__gt=each.taken_on)
+        if as_of is not None:
+            opened &= models.Q(opened_on__lte=as_of)
+            resolved &= models.Q(resolved_on__lte=as_of)
+        since |= models.Q(entry__account=each.account_id) & (opened | resolved)
     # As numbers, of which there are few: beside a subquery no index would be used for the others.
     rows = Review.objects.using(using).filter(since).values_list("entry__account", "entry")
     found: defaultdict[int, list[int]] = defaultdict(list)

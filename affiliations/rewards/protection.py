@@ -43,17 +43,18 @@ INSTALL = {
         EXECUTE FUNCTION affiliations_rewards_refuse()
         """,
         # Who posts has a lock on the account, for snapshots to wait for: as on MariaDB, where a
-        # foreign key sees to it at once. PostgreSQL's are looked at when all is committed.
+        # foreign key sees to it at once. PostgreSQL's are looked at when all is committed. The path
+        # is kept with it, as a dump is restored with none.
         """
         CREATE OR REPLACE FUNCTION affiliations_rewards_hold() RETURNS trigger
         LANGUAGE plpgsql AS $hold$
         BEGIN
             PERFORM 1 FROM affiliations_rewards_account WHERE id = NEW.account_id FOR KEY SHARE;
             RETURN NEW;
-        END $hold$
+        END $hold$ SET search_path FROM CURRENT
         """,
         """
-        CREATE TRIGGER affiliations_rewards_entry_hold BEFORE INSERT ON affiliations_rewards_entry
+        CREATE TRIGGER affiliations_rewards_entry_held BEFORE INSERT ON affiliations_rewards_entry
         FOR EACH ROW EXECUTE FUNCTION affiliations_rewards_hold()
         """,
     ),
@@ -84,6 +85,8 @@ REMOVE = {
     "postgresql": (
         "DROP TRIGGER IF EXISTS {table}_append_only ON {table}",
         "DROP TRIGGER IF EXISTS {table}_no_truncate ON {table}",
+        "DROP TRIGGER IF EXISTS affiliations_rewards_entry_held ON affiliations_rewards_entry",
+        # Of before its function knew its path: by the name `repair` sees that it is old.
         "DROP TRIGGER IF EXISTS affiliations_rewards_entry_hold ON affiliations_rewards_entry",
         "DROP FUNCTION IF EXISTS affiliations_rewards_refuse()",
         "DROP FUNCTION IF EXISTS affiliations_rewards_hold()",

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
-from django.utils import timezone
-
 from . import ledger
 from .models import Account, Commission, Entry, Payout, PayoutEntry, Snapshot
 
@@ -118,9 +116,8 @@ def _payouts(entries: Mapping[int, Entry]) -> Iterator[str]:
 
 
 def _snapshots(accounts: Mapping[int, Account]) -> Iterator[str]:
-    now = timezone.now()
     for snapshot in Snapshot.objects.all():
         account = accounts[snapshot.account_id]
-        by_it, whole = (ledger.summed(account, now, each) for each in (snapshot, None))
+        by_it, whole = (ledger.summed(account, None, each) for each in (snapshot, None))
         if by_it != whole:
             yield f"snapshot {snapshot.pk}: makes it {by_it}, and all entries are {whole}"

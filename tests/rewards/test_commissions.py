@@ -136,11 +136,13 @@ def test_a_cap_counts_what_was_paid_in_its_own_currency_alone():
         assert earned == [1000, 500, 0]
 
 
-def convert_at_once(monkeypatch):
-    """Let four convert at the same moment by a rule that pays two of them; return what it pays."""
-    partner = make_partner({ORDER: ""})
-    make_rule(10, currency="EUR", period_cap_minor=2000)
-    convert(partner, minor=0)  # the accounts are there by now
+def convert_at_once(monkeypatch, *currencies, **terms):
+    """Let somebody convert four times at once, in these currencies; return what it pays."""
+    partner, buyer = make_partner({ORDER: ""}), make_user()
+    make_rule(10, **terms)
+    for currency in currencies:
+        convert(partner, minor=0, currency=currency)  # the accounts are there by now
+    left = [*currencies] * (4 // len(currencies))
     history, together = commissions._history, Barrier(4)
 
     def slow(*arguments):
@@ -151,20 +153,37 @@ def convert_at_once(monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(commissions, "_history", slow)
-        at_once(4, lambda: convert(partner))
-    return total(partner)
+        at_once(4, lambda: convert(partner, user=buyer, currency=left.pop()))
+    return sum(total(partner, currency) for currency in currencies)
+
+
+CAP = ("EUR",), {"currency": "EUR", "period_cap_minor": 2000}
+#: In any currency: that one account is locked is not enough.
+TIMES = ("EUR", "USD"), {"times": 1}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_conversions_at_once_each_knows_what_the_others_take_of_a_cap(monkeypatch):
-    assert convert_at_once(monkeypatch) == 2000
+@pytest.mark.parametrize(("limit", "most"), [(CAP, 2000), (TIMES, 1000)])
+def test_of_conversions_at_once_each_knows_what_the_others_take(monkeypatch, limit, most):
+    currencies, terms = limit
+    assert convert_at_once(monkeypatch, *currencies, **terms) == most
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="has one writer at a time by itself")
 @pytest.mark.django_db(transaction=True)
-def test_teeth_a_cap_without_the_lock(monkeypatch):
+@pytest.mark.parametrize(("currencies", "terms"), [CAP, TIMES])
+def test_teeth_a_limit_without_the_lock(monkeypatch, currencies, terms):
     monkeypatch.setattr(ledger, "lock", lambda account_ids, using: None)
-    assert convert_at_once(monkeypatch) == 4000
+    assert convert_at_once(monkeypatch, *currencies, **terms) == 4000
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="has one writer at a time by itself")
+@pytest.mark.django_db(transaction=True)
+def test_teeth_a_lock_on_one_of_two_currencies(monkeypatch):
+    its_own = lambda parts, using: [part.account_id for part in parts]  # noqa: E731
+    monkeypatch.setattr(commissions, "_counted", its_own)
+    currencies, terms = TIMES
+    assert convert_at_once(monkeypatch, *currencies, **terms) > 1000
 
 
 def test_what_a_rule_is_not_for():
@@ -202,6 +221,16 @@ def test_tiers_caps_and_times():
         assert convert(partner).commissions.get().minor == 0
         clock.tick(days=22)
         assert convert(partner).commissions.get().minor == 1000
+
+
+def test_times_in_any_currency_are_counted_together():
+    partner, buyer = make_partner(), make_user()
+    make_rule(times=2)
+    earned = [
+        convert(partner, user=buyer, currency=currency).commissions.get().minor
+        for currency in ("EUR", "USD", "EUR", "GBP")
+    ]
+    assert earned == [1000, 1000, 0, 0]
 
 
 def test_whoever_has_no_account_is_known_by_the_visit():

@@ -416,22 +416,23 @@ def test_a_balance_is_the_sum_of_entries_at_any_moment():
     assert tell(40) > 0
 
 
-def blind_to_new_reviews(entries, snapshot, moment, roots=None):
+def blind_to_new_reviews(entries, snapshot, roots):
     return entries.filter(
         models.Q(pk__gt=snapshot.last_entry) | models.Q(available_on__gt=snapshot.taken_on)
     )
 
 
-def reviewed_at_any_time(moment):
+def reviewed_at_any_time(as_of=None):
     """As where a review holds an entry before it was opened."""
-    return models.Q(~querysets._holding(models.Q(), moment), available_on__lte=moment)
+    moment = as_of or timezone.now()
+    return models.Q(~querysets._holding(querysets.open_at(moment)), available_on__lte=moment)
 
 
 @pytest.mark.parametrize(
     ("name", "broken"),
     [
         ("_changed", blind_to_new_reviews),
-        ("available_at", reviewed_at_any_time),
+        ("available", reviewed_at_any_time),
     ],
 )
 def test_teeth_the_same_stories_find_a_wrong_sum(monkeypatch, name, broken):
@@ -686,12 +687,12 @@ def test_teeth_a_snapshot_without_the_lock(monkeypatch):
 def test_teeth_an_entry_without_a_lock_on_its_account():
     table = "affiliations_rewards_entry"
     with connection.cursor() as cursor:
-        cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {table}_hold")
+        cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {table}_held")
     try:
         assert committed_late() == 1100
     finally:
         with connection.cursor() as cursor:
-            cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER {table}_hold")
+            cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER {table}_held")
 
 
 def test_the_command_takes_those_of_busy_accounts(account):

@@ -11,7 +11,7 @@ from affiliations.exceptions import InvalidTransition
 from affiliations.models import Conversion
 from affiliations.money import Money
 from affiliations.rewards import ledger, protection
-from affiliations.rewards.checks import check_protection
+from affiliations.rewards.checks import check_database
 from affiliations.rewards.models import Commission, Entry
 from tests.core.factories import make_partner
 from tests.rewards.factories import account_of, convert, make_rule
@@ -170,6 +170,43 @@ def test_the_migration_is_reversible():
     assert protection.is_installed(connection)
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="restores with no path")
+def test_a_dump_of_rows_is_restored(partner):
+    """As pg_restore does it: with nothing to look tables up in."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_schema()")
+        [[schema]] = cursor.fetchall()
+        cursor.execute("SELECT set_config('search_path', '', true)")
+        row = "account_id, contra_id, kind, minor, memo, available_on, created_on"
+        cursor.execute(
+            f"INSERT INTO {schema}.{ENTRY} (key, {row})"
+            f" SELECT 'restored', {row} FROM {schema}.{ENTRY} WHERE kind = 'credit'"
+        )
+        cursor.execute("SELECT set_config('search_path', %s, true)", [schema])
+    assert Entry.objects.filter(key="restored").exists()
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="has no such function")
+@pytest.mark.django_db(transaction=True)
+def test_the_function_of_before_is_made_anew():
+    name = f"{ENTRY}_hold"
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP TRIGGER {ENTRY}_held ON {ENTRY}")
+            cursor.execute(
+                f"CREATE TRIGGER {name} BEFORE INSERT ON {ENTRY}"
+                " FOR EACH ROW EXECUTE FUNCTION affiliations_rewards_hold()"
+            )
+        assert not protection.is_installed(connection)
+        call_command("migrate", verbosity=0)
+        assert protection.is_installed(connection)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_trigger WHERE tgname = %s", [name])
+            assert not cursor.fetchall()
+    finally:
+        protection.install(connection)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_flush_empties_the_ledger_and_leaves_it_protected(partner):
     call_command("flush", verbosity=0, interactive=False)
@@ -203,15 +240,15 @@ def test_whoever_is_interrupted_leaves_it_protected(partner):
 
 @pytest.mark.django_db(transaction=True)
 def test_whoever_lacks_the_triggers_is_told():
-    assert check_protection(None, databases=["default"]) == []
-    assert check_protection(None) == []
+    assert check_database(None, databases=["default"]) == []
+    assert check_database(None) == []
     protection.remove(connection)
     try:
-        [message] = check_protection(None, databases=["default"])
+        [message] = check_database(None, databases=["default"])
         assert message.id == "affiliations_rewards.W011"
         # What the hint says.
         call_command("migrate", verbosity=0)
-        assert check_protection(None, databases=["default"]) == []
+        assert check_database(None, databases=["default"]) == []
     finally:
         if not protection.is_installed(connection):
             protection.install(connection)

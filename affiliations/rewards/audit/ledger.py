@@ -10,7 +10,7 @@ from django.db import models
 
 from ...sums import halves, joined
 from ..models import Entry, Payout, Snapshot
-from ..querysets import available_at
+from ..querysets import available
 from .differences import BATCH, Difference
 
 
@@ -46,7 +46,7 @@ def of_snapshots(batch: list[Snapshot]) -> Iterator[Difference]:
         )
         row = entries.aggregate(
             **halves("total", "minor"),
-            **halves("now", "minor", filter=available_at(snapshot.taken_on)),
+            **halves("now", "minor", filter=available(snapshot.taken_on)),
         )
         found = joined(row, "total"), joined(row, "now")
         noted = snapshot.total_minor, snapshot.available_minor

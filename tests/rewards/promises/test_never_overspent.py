@@ -4,18 +4,22 @@ import os
 import random
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from itertools import count
-from threading import Event, Lock
+from threading import Event, Lock, local
+from unittest import mock
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from affiliations.money import Money
 from affiliations.rewards import ledger, payouts
 from affiliations.rewards.exceptions import InsufficientBalance
 from affiliations.rewards.testing import assert_ledger_balanced
 from tests.core.promises.test_races import at_once
+from tests.rewards.factories import pay_to
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,6 +51,20 @@ def spend_at_once(accounts, threads, spends):
     return sum(at_once(threads, work), Counter())
 
 
+@contextmanager
+def clocks_that_differ(seconds):
+    """Give each thread a clock that is off by up to so many seconds."""
+    own, draw, now = local(), random.Random(seconds), timezone.now
+
+    def told():
+        if not hasattr(own, "off"):
+            own.off = timedelta(seconds=draw.uniform(-seconds, seconds))
+        return now() + own.off
+
+    with mock.patch.object(timezone, "now", told):
+        yield
+
+
 def check(accounts, accepted):
     for account in accounts:
         found = ledger.balance(account)
@@ -55,12 +73,14 @@ def check(accounts, accepted):
     assert_ledger_balanced()
 
 
+@pytest.mark.parametrize("seconds", [0, 3])
 @pytest.mark.parametrize(
     ("number", "threads", "spends"), [(4, 8, 25), pytest.param(100, 64, EACH, marks=LONG)]
 )
-def test_what_is_accepted_is_what_there_was(number, threads, spends):
+def test_what_is_accepted_is_what_there_was(number, threads, spends, seconds):
     accounts = [ledger.account_of(f"member:{each}", "EUR") for each in range(number)]
-    accepted = spend_at_once(accounts, threads, spends)
+    with clocks_that_differ(seconds):
+        accepted = spend_at_once(accounts, threads, spends)
     check(accounts, accepted)
     # So much was asked for that nobody has as much as a single cent left.
     for account in accounts:
@@ -83,12 +103,22 @@ def test_teeth_without_the_lock(monkeypatch):
     pytest.fail("twenty times nobody was in anybody's way")
 
 
+def test_teeth_what_others_have_spent_by_a_clock_that_is_ahead(monkeypatch):
+    posted_by = ledger._posted_by
+    monkeypatch.setattr(ledger, "_posted_by", lambda as_of: posted_by(as_of or timezone.now()))
+    accounts = [ledger.account_of("member:1", "EUR")]
+    with clocks_that_differ(3):
+        accepted = spend_at_once(accounts, 8, 25)
+    assert sum(accepted.values()) > CREDIT
+
+
 # What is being paid out
 
 
 def spend_in_the_midst(monkeypatch):
     """Spend what a payout has claimed and not yet committed; return what is left."""
     account = ledger.account_of("member:1", "EUR")
+    pay_to(account.holder)
     ledger.post(account, Money(9000, "EUR"), kind="credit", key="welcome")
     claimed, reached, turns = payouts._claimed, Event(), [pay_out, spend_it]
 
