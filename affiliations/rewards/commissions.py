@@ -17,6 +17,7 @@ from ..money import apportion
 from ..sums import halves, joined
 from . import flags, ledger, terms
 from .conf import settings
+from .ledger import reversal_of
 from .models import Account, Commission, CommissionRule, Entry, PartnerGroup, Review
 from .signals import entry_posted
 from .terms import Claim, Earned, History, Terms
@@ -316,21 +317,3 @@ def gone_of(minor: int, conversion: Conversion) -> int:
         return 0
     standing = conversion.amount_minor - conversion.reversed_minor
     return terms.reversed_part(minor, conversion.amount_minor, standing)
-
-
-def reversal_of(entry: Entry, minor: int, *, key: str, now: datetime, memo: str = "") -> Entry:
-    """Return the entry that takes `minor` units of another one back, held as long as that is."""
-    # What was never held is not held by a clock either that is behind the one it was posted by.
-    held_until = entry.available_on if entry.available_on > entry.created_on else now
-    return Entry(
-        account_id=entry.account_id,
-        contra_id=entry.contra_id,
-        kind=Entry.Kind.REVERSAL,
-        minor=-minor,
-        key=key,
-        commission_id=entry.commission_id,
-        reverses=entry,
-        memo=memo,
-        available_on=max(held_until, now),
-        created_on=now,
-    )

@@ -149,7 +149,7 @@ def _since(commission: Commission, posted: Sequence[Entry]) -> Iterator[str]:
                 said = review.get_outcome_display()
                 when = f" on {_day(review.resolved_on)}" if review.resolved_on else ""
                 yield f"Looked at for {why}: {said}{when}."
-        if left:
+        if left and entry.available_on is not None:
             money = Money(left, commission.currency)
             yield f"Available from {_day(entry.available_on)} on: {money}."
 

@@ -36,6 +36,7 @@ __all__ = [
     "balance",
     "balances",
     "post",
+    "reverse",
     "site_account",
     "spend",
     "take_snapshot",
@@ -47,6 +48,10 @@ KEY = re.compile(r"[!-~]{1,80}")
 HOLDER = re.compile(r"[a-z][a-z0-9_.-]*:[!-~]{1,60}")
 #: What the names begin with that nobody else gives.
 OURS = ("partner:", SITES)
+#: What the keys that callers give begin with, so that none is ever one of the ledger's own.
+POSTED = "posted:"
+#: What has to be the same where the same key posts again.
+SAME = ("account_id", "kind", "minor")
 #: By then an entry is committed, or has failed, whatever is done around it.
 LATE = timedelta(hours=1)
 #: Accounts that are summed in one query.
@@ -148,13 +153,14 @@ def post(
     key: str,
     memo: str = "",
     available_on: datetime | None = None,
+    promised: bool = False,
 ) -> Entry:
     """Post what is owed to an account's holder, or, below zero, what they owe; once for each `key`.
 
     `kind` is "credit" or "adjustment": commissions, their reversals and payouts post themselves.
-    `key` has up to 80 characters of ASCII. Available at once, unless `available_on` says when. The
-    same again returns the entry that is there. Everything is written in the caller's transaction.
-    Sends `entry_posted`.
+    `key` has up to 80 characters of ASCII. Available at once, unless `available_on` says when or it
+    is `promised` only: then it is held until `reverse` takes it back. The same again returns the
+    entry that is there. Everything is written in the caller's transaction. Sends `entry_posted`.
 
     Raises InvalidMoney where it is no Money, or the currency is not the account's or the sum is
     zero, ValueError for anything else that is no such thing or an account of the site's own, and
@@ -179,9 +185,53 @@ def post(
         minor=money.minor,
         key=_posted(key),
         memo=fitting(memo, MAX_MEMO),
-        available_on=max(available_on or now, now),
+        available_on=None if promised else max(available_on or now, now),
         created_on=now,
     )
+    return _posted_once(entry, using)
+
+
+def reverse(entry: Entry, memo: str = "") -> Entry:
+    """Take all of a credit or an adjustment back, once; return the entry that does it.
+
+    It is held as long as what it takes back. The same again returns the entry that is there.
+    Everything is written in the caller's transaction. Sends `entry_posted`. Raises ValueError for
+    any other kind: commissions and payouts are taken back by what becomes of them.
+    """
+    if entry.kind not in FREE:
+        raise ValueError(f"entry: a {entry.kind} is not taken back by itself")
+    using = router.db_for_write(Entry)
+    key = f"reversal:{entry.pk}:{entry.minor}"
+    text = fitting(memo, MAX_MEMO)
+    reversal = reversal_of(entry, entry.minor, key=key, now=timezone.now(), memo=text)
+    return _posted_once(reversal, using)
+
+
+def reversal_of(entry: Entry, minor: int, *, key: str, now: datetime, memo: str = "") -> Entry:
+    """Return the entry that takes `minor` units of another one back, held as long as that is."""
+    held_until = entry.available_on
+    if held_until is not None:
+        # What was never held is not held by a clock either that is behind the one it was posted by.
+        held_until = max(held_until, now) if held_until > entry.created_on else now
+    return Entry(
+        account_id=entry.account_id,
+        contra_id=entry.contra_id,
+        kind=Entry.Kind.REVERSAL,
+        minor=-minor,
+        key=key,
+        commission_id=entry.commission_id,
+        reverses=entry,
+        memo=memo,
+        available_on=held_until,
+        created_on=now,
+    )
+
+
+def _posted_once(entry: Entry, using: str) -> Entry:
+    """Post an entry; return the one that has its key where there is one.
+
+    Raises InvalidTransition where that is another sum, another kind, or in another account.
+    """
     try:
         with transaction.atomic(using=using):
             entry.save(force_insert=True, using=using)
@@ -190,8 +240,8 @@ def post(
         there = Entry.objects.using(using).filter(key=entry.key).first()
         if there is None:
             raise
-        same = (there.account_id, there.kind, there.minor) == (account.pk, kind, money.minor)
-        if not same:
+        if any(getattr(there, name) != getattr(entry, name) for name in SAME):
+            key = entry.key.removeprefix(POSTED)
             raise InvalidTransition(f"key: {key!r} has posted something else") from None
         return there
     return entry
@@ -248,8 +298,7 @@ def has_posted(key: str) -> bool:
 
 
 def _posted(key: str) -> str:
-    # So that no caller's key is ever one of the ledger's own.
-    return f"posted:{key}"
+    return f"{POSTED}{key}"
 
 
 def balance(account: Account, *, as_of: datetime | None = None) -> Balance:

@@ -12,7 +12,7 @@ from ..exceptions import InvalidTransition
 from ..models import Conversion
 from ..savepoints import retried
 from ..sums import halves, joined
-from . import commissions, ledger
+from . import ledger
 from .models import Entry, Review
 from .models.ledger import MAX_MEMO
 from .signals import entry_posted
@@ -64,7 +64,7 @@ def _reject(review: Review, by: Any, memo: str, using: str) -> tuple[Entry | Non
     why = ledger.fitting(
         ": ".join(filter(None, [f"Rejected in review: {review.reason}", memo])), MAX_MEMO
     )
-    reversal = commissions.reversal_of(entry, left, key=f"rejected:{entry.pk}", now=now, memo=why)
+    reversal = ledger.reversal_of(entry, left, key=f"rejected:{entry.pk}", now=now, memo=why)
     reversal.save(force_insert=True, using=using)
     entry_posted.announce(Entry, using=using, entry=reversal)
     return reversal, now

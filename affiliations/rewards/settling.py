@@ -12,7 +12,7 @@ from django.utils import timezone
 from ..exceptions import InvalidTransition
 from ..savepoints import retried
 from . import ledger, privacy
-from .commissions import reversal_of
+from .ledger import reversal_of
 from .models import Account, Entry, Payout, PayoutBatch, PayoutDestination, PayoutEntry
 from .models.payouts import MAX_REASON, MAX_REFERENCE
 from .signals import entry_posted, payout_settled

@@ -91,7 +91,7 @@ def make_payout(partner, state="draft", **fields):
         available_on=now,
     )
     if gave_back:
-        commissions.reversal_of(entry, -minor, key=f"failed:{payout.pk}", now=now).save()
+        ledger.reversal_of(entry, -minor, key=f"failed:{payout.pk}", now=now).save()
     return payout
 
 
@@ -324,7 +324,7 @@ def of_a_stray_posting():
 
 def of_an_undone_posting():
     entry = Entry.objects.get(kind="payout")
-    commissions.reversal_of(entry, entry.minor, key="undone", now=timezone.now()).save()
+    ledger.reversal_of(entry, entry.minor, key="undone", now=timezone.now()).save()
 
 
 def of_claims_that_are_taken():

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from affiliations.exceptions import InvalidMoney, InvalidTransition
 from affiliations.models import Partner
 from affiliations.money import Money
-from affiliations.rewards import ledger, querysets, reviews
-from affiliations.rewards.commissions import reversal_of
+from affiliations.rewards import ledger, payouts, querysets, reviews
 from affiliations.rewards.exceptions import InsufficientBalance
+from affiliations.rewards.ledger import reversal_of
 from affiliations.rewards.management.commands import take_snapshots
 from affiliations.rewards.models import (
     Account,
@@ -87,6 +87,61 @@ def test_a_memo_is_made_to_fit(account, memo):
     entry = post(account, 500, memo=memo)
     entry.refresh_from_db()
     assert entry.memo in ("ab", "a?b", "a" * 500)
+
+
+# What is promised, and taken back
+
+
+def test_what_is_promised_is_held_until_it_is_taken_back(account):
+    with freeze() as clock:
+        entry = post(account, 500, promised=True)
+        assert entry.available_on is None
+        assert ledger.balance(account) == (500, 0, "EUR")
+        clock.tick(days=20_000)
+        assert ledger.balance(account) == (500, 0, "EUR")
+        assert ledger.take_snapshot(account)
+        with pytest.raises(InsufficientBalance):
+            spend(account, 1)
+        assert payouts.make_payouts(currency="EUR") is None
+        back = ledger.reverse(entry, memo="It is yours now")
+        assert (back.minor, back.reverses, back.available_on) == (-500, entry, None)
+        assert back.memo == "It is yours now"
+        post(account, 500)
+        assert ledger.balance(account) == (500, 500, "EUR")
+        assert spend(account, 500)
+        assert_ledger_balanced()
+
+
+def test_what_is_taken_back_twice_is_taken_back_once(account):
+    heard = []
+
+    def hear(*, entry, **kwargs):
+        heard.append(entry)
+
+    entry = post(account, 500)
+    entry_posted.connect(hear)
+    try:
+        first, again = ledger.reverse(entry), ledger.reverse(entry, memo="again")
+    finally:
+        entry_posted.disconnect(hear)
+    assert heard == [first] == [again]
+    assert ledger.balance(account) == (0, 0, "EUR")
+
+
+def test_a_credit_that_is_not_let_go_yet_is_taken_back_there(account):
+    with freeze() as clock:
+        entry = post(account, 500, available_on=clock.now + timedelta(days=1))
+        assert ledger.reverse(entry).available_on == entry.available_on
+        assert ledger.balance(account) == (0, 0, "EUR")
+
+
+def test_what_a_commission_was_is_not_taken_back_by_itself():
+    make_rule(10)
+    entry = convert().commissions.get().entries.get()
+    with pytest.raises(ValueError, match=r"^entry: a commission is not"):
+        ledger.reverse(entry)
+    with pytest.raises(ValueError, match=r"^entry: a reversal is not"):
+        ledger.reverse(ledger.reverse(post(account_of(make_partner()), 5)))
 
 
 # What is spent

@@ -14,7 +14,7 @@ from affiliations.exceptions import InvalidMoney, InvalidTransition
 from affiliations.money import Money
 from affiliations.rewards import ledger, payouts, settling
 from affiliations.rewards.audit import Audit
-from affiliations.rewards.commissions import reversal_of
+from affiliations.rewards.ledger import reversal_of
 from affiliations.rewards.models import (
     Account,
     Entry,

@@ -146,6 +146,17 @@ def test_one_trigger_less_is_noticed():
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_table_that_is_made_anew_keeps_its_rows_and_is_protected(partner):
+    """As SQLite does it where a column changes."""
+    before = rows()
+    migrate = MigrationExecutor(connection).migrate
+    migrate([("affiliations_rewards", "0002_append_only")])
+    MigrationExecutor(connection).migrate([("affiliations_rewards", "0003_promised")])
+    assert protection.is_installed(connection)
+    assert rows() == before
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_migration_is_reversible():
     def go_to(name):
         MigrationExecutor(connection).migrate([("affiliations_rewards", name)])

@@ -186,7 +186,7 @@ def test_a_review_is_decided_on_once(flagged, partner, staff, first, then):
 def test_a_rejection_that_fails_has_decided_nothing(flagged, partner, staff):
     convert(partner)
     entry = Entry.objects.get()
-    taken = commissions.reversal_of(entry, 1, key=f"rejected:{entry.pk}", now=timezone.now())
+    taken = ledger.reversal_of(entry, 1, key=f"rejected:{entry.pk}", now=timezone.now())
     taken.save()
     review = Review.objects.first()
     with pytest.raises(IntegrityError):
@@ -293,7 +293,7 @@ def rejected_and_refunded(monkeypatch):
     partner, staff = make_partner(), make_user()
     conversion = convert(partner, minor=10_000)
     looked = threading.Barrier(2)
-    make = commissions.reversal_of
+    make = ledger.reversal_of
 
     def reversal_of(*args, **named):
         with suppress(threading.BrokenBarrierError):
@@ -311,7 +311,7 @@ def rejected_and_refunded(monkeypatch):
             work.pop()()
 
     with monkeypatch.context() as patched:
-        patched.setattr(commissions, "reversal_of", reversal_of)
+        patched.setattr(ledger, "reversal_of", reversal_of)
         at_once(2, run)
     rows = Review.objects.filter(entry__account=account_of(partner))
     with freeze(timezone.now() + timedelta(days=31)):

@@ -82,6 +82,8 @@ def _standing(site: AdminSite, entry: Entry, payout: Payout | None, review: Revi
         return format_html(_("in {}, which is {}"), number, payout.get_state_display())
     if review is not None:
         return marked("pending", link(site, review, _("held for review")))
+    if entry.available_on is None:
+        return marked("pending", _("promised"))
     if entry.available_on > timezone.now():
         return marked("pending", _("held until %(day)s") % {"day": day(entry.available_on)})
     return marked("delivered", _("available"))

@@ -64,6 +64,6 @@ def _fate(
         return Fate(left, "pending", payout.get_state_display(), payout)
     if earned.pk in held:
         return Fate(left, "pending", _("held for review"))
-    if earned.available_on > timezone.now():
+    if earned.available_on is not None and earned.available_on > timezone.now():
         return Fate(left, "pending", _("held until %(day)s") % {"day": day(earned.available_on)})
     return Fate(left, "delivered", _("available"))

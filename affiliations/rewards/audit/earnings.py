@@ -166,8 +166,9 @@ class Book:
                 yield Problem("entry", f"it is posted to the account {account}")
             if contra.holder != ledger.SITE[Entry.Kind.COMMISSION]:
                 yield Problem("entry", f"it is posted from the account {contra}")
-            held = entry.available_on - conversion.created_on
-            if not timedelta(0) <= held <= LONGEST_HOLD:
+            if entry.available_on is None:
+                yield Problem("entry", "it is never available")
+            elif not timedelta(0) <= entry.available_on - conversion.created_on <= LONGEST_HOLD:
                 yield Problem("entry", f"it is available on {entry.available_on:%Y-%m-%d}")
             gone = commissions.gone_of(entry.minor, conversion)
             if entry.pk in self.rejected:

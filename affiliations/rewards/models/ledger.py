@@ -180,7 +180,13 @@ class Entry(models.Model):
     )
     memo = models.CharField(_("memo"), max_length=MAX_MEMO, blank=True, default="")
     available_on = models.DateTimeField(
-        _("available on"), help_text=_("From when on it may be paid out: it is held until then.")
+        _("available on"),
+        null=True,
+        blank=True,
+        help_text=_(
+            "From when on it may be paid out: it is held until then. Without a date it is promised "
+            "only, and taken back when what it depends on has happened, or never will."
+        ),
     )
     created_on = models.DateTimeField(_("created on"), default=timezone.now)
 
