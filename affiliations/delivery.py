@@ -25,6 +25,7 @@ from .conf import settings
 from .models import Callback, CallbackAttempt
 from .models.callbacks import MAX_REASON
 from .outcomes import Result
+from .requestbody import FORM, JSON
 
 __all__ = ["Courier", "Tally", "deliver_due"]
 
@@ -83,7 +84,8 @@ def _answer(callback: Callback, started: datetime, timeout: float) -> egress.Ans
         "webhook-timestamp": str(timestamp),
     }
     if body:
-        headers["Content-Type"] = "application/json"
+        # A form has its braces escaped.
+        headers["Content-Type"] = JSON if callback.body.startswith("{") else FORM
     try:
         url = callbackurl.with_token(callback.url, settings.CALLBACK_TOKENS)
     except LookupError:

@@ -87,6 +87,19 @@ def address(
     A POST says it all as JSON, in the form that Standard Webhooks recommends: type, timestamp and
     data. Written once and never again, so that each attempt sends the same bytes.
     """
+    if not aim(callback, template, values, placeholders):
+        return
+    if callback.method == Callback.Method.POST:
+        data = {name: values.get(name, "") for name in callbackurl.PLACEHOLDERS}
+        moment = datetime.fromtimestamp(int(data.pop("timestamp")), tz=UTC)
+        message = {"type": kind, "timestamp": moment.isoformat(), "data": data}
+        callback.body = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+
+
+def aim(
+    callback: Callback, template: str, values: Mapping[str, str], placeholders: Sequence[str]
+) -> bool:
+    """Fill in where a callback goes; where it can go nowhere, give it up and tell so."""
     try:
         callback.url = callbackurl.render(template, values, placeholders)
     except InvalidCallbackURL as error:
@@ -97,13 +110,9 @@ def address(
         callback.due = None
         callback.settled_on = callback.created_on
         callback.reason = str(error)
-        return
+        return False
     callback.host = callbackurl.host(callback.url)
-    if callback.method == Callback.Method.POST:
-        data = {name: values.get(name, "") for name in callbackurl.PLACEHOLDERS}
-        moment = datetime.fromtimestamp(int(data.pop("timestamp")), tz=UTC)
-        message = {"type": kind, "timestamp": moment.isoformat(), "data": data}
-        callback.body = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+    return True
 
 
 #: What a test call tells; the visitor's id is that of nobody.

@@ -170,7 +170,7 @@ def post(
     _check(account, money, key, memo)
     if kind not in FREE:
         raise ValueError(f"kind: must be one of {', '.join(map(str, FREE))}, not {kind!r:.40}")
-    if available_on is not None and not _is_moment(available_on):
+    if available_on is not None and not is_moment(available_on):
         raise ValueError(
             f"available_on: must be a moment as the site has them, not {available_on!r:.60}"
         )
@@ -263,7 +263,7 @@ def _check(account: object, money: object, key: object, memo: object) -> None:
         raise ValueError(f"memo: must be text, not {memo!r:.40}")
 
 
-def _is_moment(value: object) -> bool:
+def is_moment(value: object) -> bool:
     return isinstance(value, datetime) and timezone.is_aware(value) == settings.USE_TZ
 
 

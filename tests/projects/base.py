@@ -63,6 +63,7 @@ INSTALLED_APPS = [
     "affiliations",
     "affiliations.links",
     "affiliations.rewards",
+    "affiliations.referrals",
     "tests.shop",
 ]
 

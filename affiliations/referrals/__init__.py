@@ -1,0 +1,1 @@
+"""Users who bring users, and the credits that both get for it."""

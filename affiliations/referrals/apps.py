@@ -1,0 +1,22 @@
+"""Put the referrals into a Django project."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class ReferralsConfig(AppConfig):
+    """Users bring users."""
+
+    name = "affiliations.referrals"
+    label = "affiliations_referrals"
+    verbose_name = _("Affiliate referrals")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Connect the checks; never raises for a wrong setting."""
+        # Models may be imported only now.
+        from . import checks  # noqa: PLC0415
+
+        checks.register()

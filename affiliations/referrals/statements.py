@@ -1,0 +1,54 @@
+"""Tell a member what has happened: whom they brought, and what they were credited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from django.db import router
+
+from ..sums import halves, joined
+from .models import Member, Operation
+
+__all__ = ["Statement", "statement"]
+
+#: Operations of one page.
+PAGE = 100
+
+
+class Statement(NamedTuple):
+    """What there is of each kind of credit, in minor units, and some operations, the newest first.
+
+    `potential` is what is still open, and `acquired` what was earned and not lost again. `older` is
+    the number to ask for what is older `before`, or None where nothing is.
+    """
+
+    potential: int
+    acquired: int
+    signup: int
+    operations: Sequence[Operation]
+    older: int | None
+
+
+def statement(member: Member, *, before: int | None = None, limit: int = PAGE) -> Statement:
+    """Return a member's statement, whatever number of people they have brought: two queries.
+
+    Of the operations `before` one's number the `limit` newest.
+    """
+    rows = Operation.objects.using(router.db_for_write(Operation)).filter(member=member)
+    kinds = rows.exclude(entry=None).order_by().values("kind")
+    sums = {
+        row["kind"]: joined(row, "sum") for row in kinds.annotate(**halves("sum", "entry__minor"))
+    }
+    page = rows if before is None else rows.filter(pk__lt=before)
+    page = page.select_related("entry", "about").order_by("-pk")
+    found = list(page[: limit + 1])
+    shown = found[:limit]
+    Kind = Operation.Kind
+    return Statement(
+        potential=sums.get(Kind.POTENTIAL_CREDIT, 0),
+        acquired=sums.get(Kind.ACQUIRED_CREDIT, 0),
+        signup=sums.get(Kind.SIGNUP_CREDIT, 0),
+        operations=shown,
+        older=shown[-1].pk if len(found) > limit else None,
+    )
