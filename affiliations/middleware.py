@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
-from . import bots, ident, partners, querystring, visits
+from . import arrivals, bots, ident, partners, querystring, visits
 from .conf import settings
 from .context import current_request
 
@@ -61,7 +61,7 @@ class AffiliateMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.is_async:
             return self.__acall__(request)
-        if settings.QUERY_STRING_KEY in request.META.get("QUERY_STRING", ""):
+        if arrivals.is_one(request.META.get("QUERY_STRING", "")):
             redirect = refer(request)
             if redirect is not None:
                 return redirect
@@ -75,7 +75,7 @@ class AffiliateMiddleware:
         return response
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        if settings.QUERY_STRING_KEY in request.META.get("QUERY_STRING", ""):
+        if arrivals.is_one(request.META.get("QUERY_STRING", "")):
             redirect = await sync_to_async(refer)(request)
             if redirect is not None:
                 return redirect
@@ -94,26 +94,38 @@ AffiliateVisitorsRegistrationMiddleware = AffiliateMiddleware
 
 
 def refer(request: HttpRequest) -> HttpResponse | None:
-    """Answer a request that carries the affiliate key; None where it is to go on as it is."""
+    """Answer a request that carries the key of a partner, or of another app's arrivals.
+
+    None where it is to go on as it is.
+    """
     if request.method not in ("GET", "HEAD"):
         return None
-    query = request.META.get("QUERY_STRING", "")
-    key = settings.QUERY_STRING_KEY
-    uid = querystring.find(query, key)
-    if uid is None:
+    rest = query = request.META.get("QUERY_STRING", "")
+    came: list[tuple[arrivals.Record, str]] = []
+    for key, record in [(settings.QUERY_STRING_KEY, _of_partner), *arrivals.others()]:
+        value = querystring.find(query, key)
+        if value is not None:
+            came.append((record, value))
+            rest = querystring.strip(rest, key)
+    if not came:
         return None
-    location = querystring.redirect_target(request.path, querystring.strip(query, key))
+    location = querystring.redirect_target(request.path, rest)
     response = AffiliateRedirect(location)
     if request.method == "GET" and not is_refused(request):
-        try:
-            partner_id = partners.active_id(uid)
-            if partner_id is not None and is_wanted(request):
-                visits.record(request, partner_id, location)
-                ident.write(request, response)
-        except DatabaseError:
-            # The visitor came to see the site: that the click cannot be recorded is not theirs.
-            logger.exception("A visitor of partner %s could not be recorded", uid)
+        for record, value in came:
+            try:
+                record(request, value, location)
+            except DatabaseError:
+                # The visitor came to see the site: that the click is not recorded is not theirs.
+                logger.exception("An arrival through %r could not be recorded", value)
+        ident.write(request, response)
     return response
+
+
+def _of_partner(request: HttpRequest, uid: str, location: str) -> None:
+    partner_id = partners.active_id(uid)
+    if partner_id is not None and is_wanted(request):
+        visits.record(request, partner_id, location)
 
 
 def is_refused(request: HttpRequest) -> bool:

@@ -15,8 +15,9 @@ class ReferralsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Connect the checks; never raises for a wrong setting."""
+        """Connect checks and receivers; never raises for a wrong setting."""
         # Models may be imported only now.
-        from . import checks  # noqa: PLC0415
+        from . import checks, receivers  # noqa: PLC0415
 
         checks.register()
+        receivers.connect()

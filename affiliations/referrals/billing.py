@@ -5,7 +5,7 @@ As GetupCloud's server did it: a form, posted to the address of whoever is credi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from .. import outbox
@@ -17,7 +17,7 @@ from .models import Operation
 __all__ = ["tell"]
 
 
-def tell(operations: Iterable[Operation]) -> list[Callback]:
+def tell(operations: Sequence[Operation]) -> None:
     """Write a callback for each of these credits, in the caller's transaction.
 
     The `webhook-id` is the same at each attempt: by it the billing system credits somebody once.
@@ -25,7 +25,12 @@ def tell(operations: Iterable[Operation]) -> list[Callback]:
     not set.
     """
     url = template(settings.REFERRALS_BILLING_URL)
-    return outbox.enqueue([_callback(url, each) for each in operations]) if url else []
+    if not url:
+        return
+    written = outbox.enqueue([_callback(url, each) for each in operations])
+    for operation, callback in zip(operations, written, strict=True):
+        operation.callback = callback
+        operation.save(update_fields=["callback"])
 
 
 def _callback(url: str, operation: Operation) -> Callback:

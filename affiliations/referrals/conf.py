@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..callbackurl import TOKEN, validate
-from ..conf import Group, Setting
+from ..conf import Group, Setting, a_path_or_none, a_token
 from ..exceptions import InvalidCallbackURL
 from ..money import DECIMAL_PLACES
 
@@ -49,6 +49,8 @@ class ReferralsSettings(Group):
 
     REFERRALS_BILLING_URL = Setting("", a_billing_url, "affiliations_referrals.E001")
     REFERRALS_CURRENCY = Setting("USD", a_currency, "affiliations_referrals.E002")
+    REFERRALS_KEY = Setting("ref", a_token, "affiliations_referrals.E003")
+    REFERRALS_USER_HASH: Setting[Any] = Setting(None, a_path_or_none, "affiliations_referrals.E004")
 
 
 settings = ReferralsSettings()

@@ -16,6 +16,7 @@ from ...money import Money
 from .programs import Program
 
 MAX_HASH = 200
+MAX_CODE = 32
 #: What can be told apart by eye and by ear.
 ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 #: Of 31 characters each: 59 bits, so that nobody finds one by trying.
@@ -59,7 +60,7 @@ class Member(models.Model):
         help_text=_("Who brought them."),
     )
     code = ExactCharField(
-        _("share code"), max_length=32, unique=True, default=make_code, editable=False
+        _("share code"), max_length=MAX_CODE, unique=True, default=make_code, editable=False
     )
     # The program's, as they were: what was promised then is kept. 0 where a limit was reached.
     currency = models.CharField(_("currency"), max_length=3, editable=False)

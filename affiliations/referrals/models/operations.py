@@ -6,6 +6,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ...models import Callback
 from ...rewards.models import Entry
 from .members import Member
 
@@ -44,6 +45,15 @@ class Operation(models.Model):
         related_name="referral_operation",
         null=True,
         blank=True,
+    )
+    callback = models.OneToOneField(
+        Callback,
+        models.SET_NULL,
+        verbose_name=_("callback"),
+        related_name="referral_operation",
+        null=True,
+        blank=True,
+        help_text=_("By which the billing system is told of it."),
     )
     created_on = models.DateTimeField(_("created on"), default=timezone.now, editable=False)
 

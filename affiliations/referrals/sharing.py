@@ -1,0 +1,115 @@
+"""Bring users together with whoever sent them: share links, and sign-ups that came by them."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from django.db import router
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from ..conf import settings as core
+from ..middleware import is_wanted
+from ..services import guarded
+from ..visits import user_of
+from . import services
+from .conf import settings
+from .exceptions import AlreadyRegistered, NotRegistered
+from .models import Member
+from .models.members import MAX_CODE
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+__all__ = ["arrive", "hash_of", "join", "member_of", "share_query"]
+
+#: The session's key of who sent this browser: [the member's number, when, in seconds].
+SESSION_KEY = "affiliate_referral"
+
+
+def arrive(request: HttpRequest, code: str, location: str) -> None:
+    """Keep in the session whose share link somebody has followed.
+
+    The first one or the last one, as AFFILIATE_ATTRIBUTION says; a policy of the site's own is one
+    for partners, and here the last one counts. Not their own, nor for a robot or without consent.
+    """
+    session = getattr(request, "session", None)
+    if session is None or not is_code(code):
+        return
+    member = Member.objects.filter(code=code).select_related("program").first()
+    if member is None or not member.program.is_open(timezone.now()) or not is_wanted(request):
+        return
+    user = user_of(request)
+    if user is not None and user.pk == member.user_id:
+        return
+    if core.ATTRIBUTION == "first" and sender(request) is not None:
+        return
+    session[SESSION_KEY] = [member.pk, int(timezone.now().timestamp())]
+
+
+def is_code(code: str) -> bool:
+    """Tell whether it may be somebody's share code."""
+    return 0 < len(code) <= MAX_CODE and code.isascii() and code.isalnum()
+
+
+def sender(request: Any) -> Member | None:
+    """Return whose share link this browser has followed last, within AFFILIATE_WINDOW."""
+    kept = getattr(request, "session", {}).get(SESSION_KEY)
+    # Whoever else writes into the session may have left anything there.
+    if not (isinstance(kept, list) and len(kept) == 2 and all(type(each) is int for each in kept)):
+        return None
+    pk, moment = kept
+    age = timezone.now().timestamp() - moment
+    if not 0 < pk < 2**63 or age > core.WINDOW.total_seconds():
+        return None
+    return Member.objects.using(router.db_for_write(Member)).filter(pk=pk).first()
+
+
+def join(request: Any, user: Any) -> None:
+    """Register a new user whom somebody has sent; whatever goes wrong, they have signed up."""
+    indicator = sender(request)
+    if indicator is not None:
+        guarded(lambda: _join(user, indicator), "A new user was not registered as referred")
+        request.session.pop(SESSION_KEY, None)
+
+
+def _join(user: Any, indicator: Member) -> None:
+    try:
+        services.register(hash_of(user), indicator=indicator, user=user)
+    except NotRegistered:
+        # The program has ended meanwhile, say: they are a user all the same.
+        return
+
+
+def hash_of(user: Any) -> str:
+    """Return by which hash the billing system is to know a new member: the site's own, or ours."""
+    path = settings.REFERRALS_USER_HASH
+    if path is None:
+        return secrets.token_hex(16)
+    return str((import_string(path) if isinstance(path, str) else path)(user))
+
+
+def member_of(user: Any) -> Member:
+    """Return the member that a user is, registered in the usual program if they are none yet.
+
+    Raises UnknownProgram where there is no program that they could register in, and InvalidMember
+    where AFFILIATE_REFERRALS_USER_HASH answers with no hash.
+    """
+    rows = Member.objects.using(router.db_for_write(Member)).select_related("program")
+    found = rows.filter(user=user).first()
+    if found is not None:
+        return found
+    try:
+        return services.register(hash_of(user), user=user)
+    except AlreadyRegistered:
+        # Two pages of theirs at once, or somebody else by this hash.
+        there = rows.filter(user=user).first()
+        if there is None:
+            raise
+        return there
+
+
+def share_query(member: Member) -> str:
+    """Return the query that makes any address of the site a member's share link."""
+    return f"{settings.REFERRALS_KEY}={member.code}"
