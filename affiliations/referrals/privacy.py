@@ -18,7 +18,6 @@ def export(*, user: Any, data: dict[str, Any], **kwargs: Any) -> None:
     """Add the user's membership to an export: what they have paid, and what happened to them."""
     member = Member.objects.using(router.db_for_read(Member)).filter(user=user).first()
     if member is None:
-        data["referrals"] = None
         return
     operations = member.operations.select_related("entry", "about").order_by("pk")
     data["referrals"] = {

@@ -452,7 +452,7 @@ def test_the_real_flow_leaves_nothing_behind(both_clients, settings, django_asse
     ident = Visitor.objects.get().ident
     assert ident
     sums = owed()
-    with django_assert_max_num_queries(24):
+    with django_assert_max_num_queries(25):
         erased = forget_user(user)
     assert erased == {
         "visitors": 1,
