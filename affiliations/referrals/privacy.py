@@ -54,7 +54,6 @@ def forget(*, user: Any, counts: dict[str, int], **kwargs: Any) -> None:
     using = router.db_for_write(Member)
     # Locked: whoever reports an invoice at this moment writes a call that has to be erased as well.
     member = Member.objects.using(using).select_for_update().filter(user=user).first()
-    counts["members"] = 0
     if member is None:
         return
     named = Operation.objects.using(using).filter(
