@@ -11,9 +11,11 @@ from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 
 from .addresses import parse_allow, parse_proxy
+from .money import DECIMAL_PLACES
 
 T = TypeVar("T")
 PREFIX = "AFFILIATE_"
+MAX_NUMBER = 1_000_000
 
 #: Answers what is wrong with a value, in words that follow the setting's name, or "".
 Rule = Callable[[Any], str]
@@ -99,6 +101,33 @@ def a_password(value: Any) -> str:
     if isinstance(value, str) and value.isprintable():
         return ""
     return "must be empty, or text of printable characters"
+
+
+def a_currency(value: Any) -> str:
+    """Accept an ISO 4217 code in capitals."""
+    if isinstance(value, str) and value in DECIMAL_PLACES:
+        return ""
+    return "must be an ISO 4217 code in capitals, such as 'EUR'"
+
+
+def a_rate(days: int) -> Rule:
+    """Accept a pair of a whole number and a timedelta of at most so many days."""
+
+    def rule(value: Any) -> str:
+        if isinstance(value, list | tuple) and len(value) == 2:
+            number, period = value
+            if (
+                not a_number(1, MAX_NUMBER)(number)
+                and isinstance(period, timedelta)
+                and timedelta(0) < period <= timedelta(days=days)
+            ):
+                return ""
+        return (
+            f"must be a pair of a whole number from 1 to {MAX_NUMBER:,} and a datetime.timedelta "
+            f"above zero and of at most {days} days"
+        )
+
+    return rule
 
 
 def a_number(least: int, most: int) -> Rule:

@@ -11,9 +11,9 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.http.request import validate_host
 
-from ..conf import Group, Rule, Setting, a_path_or_none, tokens
+from ..conf import Group, Rule, Setting, a_currency, a_path_or_none, tokens
 from ..exceptions import InvalidMoney
-from ..money import DECIMAL_PLACES, Money
+from ..money import Money
 
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 
@@ -47,13 +47,6 @@ def addresses(value: Any) -> str:
         except (ValidationError, TypeError):
             return f"holds {item!r:.80}, which is no e-mail address"
     return ""
-
-
-def a_currency(value: Any) -> str:
-    """Accept an ISO 4217 code in capitals."""
-    if isinstance(value, str) and value in DECIMAL_PLACES:
-        return ""
-    return "must be an ISO 4217 code in capitals, such as 'EUR'"
 
 
 def a_fee(value: Any) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from ..callbackurl import TOKEN, validate
-from ..conf import Group, Setting, a_path_or_none, a_token
+from ..conf import Group, Setting, a_currency, a_path_or_none, a_rate, a_token
 from ..exceptions import InvalidCallbackURL
-from ..money import DECIMAL_PLACES
 
 #: What may stand in the billing system's address, besides its token.
 USER_HASH = "user_hash"
@@ -37,13 +37,6 @@ def a_billing_url(value: Any) -> str:
     return ""
 
 
-def a_currency(value: Any) -> str:
-    """Accept an ISO 4217 code in capitals."""
-    if isinstance(value, str) and value in DECIMAL_PLACES:
-        return ""
-    return "must be an ISO 4217 code in capitals, such as 'EUR'"
-
-
 class ReferralsSettings(Group):
     """The referrals' settings."""
 
@@ -51,6 +44,9 @@ class ReferralsSettings(Group):
     REFERRALS_CURRENCY = Setting("USD", a_currency, "affiliations_referrals.E002")
     REFERRALS_KEY = Setting("ref", a_token, "affiliations_referrals.E003")
     REFERRALS_USER_HASH: Setting[Any] = Setting(None, a_path_or_none, "affiliations_referrals.E004")
+    REFERRALS_INVITATIONS: Setting[Any] = Setting(
+        (50, timedelta(days=1)), a_rate(days=366), "affiliations_referrals.E005"
+    )
 
 
 settings = ReferralsSettings()

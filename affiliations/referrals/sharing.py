@@ -13,7 +13,7 @@ from ..conf import settings as core
 from ..middleware import is_wanted
 from ..services import guarded
 from ..visits import user_of
-from . import services
+from . import indications, services
 from .conf import settings
 from .exceptions import AlreadyRegistered, NotRegistered
 from .models import Member
@@ -67,19 +67,31 @@ def sender(request: Any) -> Member | None:
 
 
 def join(request: Any, user: Any) -> None:
-    """Register a new user whom somebody has sent; whatever goes wrong, they have signed up."""
-    indicator = sender(request)
-    if indicator is not None:
-        guarded(lambda: _join(user, indicator), "A new user was not registered as referred")
-        request.session.pop(SESSION_KEY, None)
+    """Register a new user whom somebody has sent; whatever goes wrong, they have signed up.
+
+    By the share link that their browser has followed, or else by their e-mail address, if somebody
+    has indicated it.
+    """
+    guarded(lambda: _join(user, sender(request)), "A new user was not registered as referred")
+    if SESSION_KEY in getattr(request, "session", ()):
+        del request.session[SESSION_KEY]
 
 
-def _join(user: Any, indicator: Member) -> None:
+def _join(user: Any, indicator: Member | None) -> None:
+    email = getattr(user, "email", "") or ""
+    indication = indications.indicator_of(email)
+    if indicator is None and indication is not None:
+        indicator = indication.indicator
+    if indicator is None:
+        return
     try:
-        services.register(hash_of(user), indicator=indicator, user=user)
+        member = services.register(hash_of(user), indicator=indicator, user=user)
     except NotRegistered:
         # The program has ended meanwhile, say: they are a user all the same.
         return
+    if indication is not None and indication.indicator_id == indicator.pk:
+        indication.member, indication.mail_due = member, False
+        indication.save(update_fields=["member", "mail_due"])
 
 
 def hash_of(user: Any) -> str:

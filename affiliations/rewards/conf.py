@@ -6,12 +6,11 @@ import re
 from datetime import timedelta
 from typing import Any
 
-from ..conf import Group, Setting, a_bool, a_number, a_path
+from ..conf import Group, Setting, a_bool, a_number, a_path, a_rate
 from ..exceptions import InvalidMoney
 from ..money import DECIMAL_PLACES, Money
 
 _DOMAIN = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})+")
-MAX_NUMBER = 1_000_000
 
 
 def a_hold(value: Any) -> str:
@@ -46,22 +45,6 @@ def paths(value: Any) -> str:
     return ""
 
 
-def a_velocity(value: Any) -> str:
-    """Accept a pair of a number of conversions and a timedelta of at most 30 days."""
-    if isinstance(value, list | tuple) and len(value) == 2:
-        number, period = value
-        if (
-            not a_number(1, MAX_NUMBER)(number)
-            and isinstance(period, timedelta)
-            and timedelta(0) < period <= timedelta(days=30)
-        ):
-            return ""
-    return (
-        f"must be a pair of a whole number from 1 to {MAX_NUMBER:,} and a datetime.timedelta "
-        "above zero and of at most 30 days"
-    )
-
-
 def domains(value: Any) -> str:
     """Accept a sequence of domain names in small letters."""
     if not isinstance(value, list | tuple):
@@ -83,7 +66,7 @@ class RewardsSettings(Group):
     FLAGS: Setting[Any] = Setting((), paths, "affiliations_rewards.E004")
     FLAG_SECONDS = Setting(10, a_number(1, 86_400), "affiliations_rewards.E005")
     FLAG_VELOCITY: Setting[Any] = Setting(
-        (20, timedelta(hours=1)), a_velocity, "affiliations_rewards.E006"
+        (20, timedelta(hours=1)), a_rate(days=30), "affiliations_rewards.E006"
     )
     FLAG_MAIL_DOMAINS: Setting[Any] = Setting((), domains, "affiliations_rewards.E007")
 

@@ -1,8 +1,17 @@
 """The referrals' tables."""
 
+from .indications import EmailIndication, MailRefusal
 from .invoices import Invoice
 from .members import Member, make_code
 from .operations import Operation
 from .programs import Program
 
-__all__ = ["Invoice", "Member", "Operation", "Program", "make_code"]
+__all__ = [
+    "EmailIndication",
+    "Invoice",
+    "MailRefusal",
+    "Member",
+    "Operation",
+    "Program",
+    "make_code",
+]
