@@ -22,7 +22,7 @@ from .models.members import MAX_CODE
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-__all__ = ["arrive", "hash_of", "join", "member_of", "share_query"]
+__all__ = ["arrive", "hash_of", "join", "link_of", "member_of", "share_query"]
 
 #: The session's key of who sent this browser: [the member's number, when, in seconds].
 SESSION_KEY = "affiliate_referral"
@@ -120,6 +120,12 @@ def member_of(user: Any) -> Member:
         if there is None:
             raise
         return there
+
+
+def link_of(request: HttpRequest, member: Member, path: str = "/") -> str:
+    """Return a member's share link to a path of this site, with or without a query of its own."""
+    joint = "&" if "?" in path else "?"
+    return request.build_absolute_uri(f"{path}{joint}{share_query(member)}")
 
 
 def share_query(member: Member) -> str:

@@ -10,7 +10,7 @@ from django.db import router
 from ..sums import halves, joined
 from .models import Member, Operation
 
-__all__ = ["Statement", "statement"]
+__all__ = ["Statement", "statement", "sums_of"]
 
 #: Operations of one page.
 PAGE = 100
@@ -30,16 +30,22 @@ class Statement(NamedTuple):
     older: int | None
 
 
+def sums_of(member: Member) -> dict[str, int]:
+    """Return what there is of each kind of a member's credits, in minor units: one query."""
+    rows = Operation.objects.using(router.db_for_write(Operation)).filter(member=member)
+    kinds = rows.exclude(entry=None).order_by().values("kind")
+    return {
+        row["kind"]: joined(row, "sum") for row in kinds.annotate(**halves("sum", "entry__minor"))
+    }
+
+
 def statement(member: Member, *, before: int | None = None, limit: int = PAGE) -> Statement:
     """Return a member's statement, whatever number of people they have brought: two queries.
 
     Of the operations `before` one's number the `limit` newest.
     """
     rows = Operation.objects.using(router.db_for_write(Operation)).filter(member=member)
-    kinds = rows.exclude(entry=None).order_by().values("kind")
-    sums = {
-        row["kind"]: joined(row, "sum") for row in kinds.annotate(**halves("sum", "entry__minor"))
-    }
+    sums = sums_of(member)
     page = rows if before is None else rows.filter(pk__lt=before)
     page = page.select_related("entry", "about").order_by("-pk")
     found = list(page[: limit + 1])

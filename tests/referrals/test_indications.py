@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db.models.signals import pre_save
 
 from affiliations.privacy import export_user, forget_user
 from affiliations.referrals import indications
@@ -158,8 +159,6 @@ def sign_up(client, name):
 
     def with_email(sender, instance, **kwargs):
         instance.email = f"{name}@example.com"
-
-    from django.db.models.signals import pre_save  # noqa: PLC0415
 
     pre_save.connect(with_email, sender=users)
     try:
