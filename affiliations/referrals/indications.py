@@ -112,11 +112,13 @@ def _noted(
 
 def _different(emails: Iterable[str]) -> dict[str, str]:
     """Return by what they are compared as, or as they are where that is none, what was given."""
-    given = [each.strip() for each in emails]
-    found = {normal(each) or each: each for each in reversed(given) if each}
+    found: dict[str, str] = {}
+    for each in emails:
+        if said := each.strip():
+            found.setdefault(normal(said) or said, said)
     if len(found) > AT_ONCE:
         raise ValueError(f"emails: must be at most {AT_ONCE}")
-    return dict(reversed(found.items()))
+    return found
 
 
 def _note(
