@@ -12,7 +12,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
 from django.core.exceptions import BadRequest
 from django.db import DataError
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
 from django.utils.translation import gettext as _
 
@@ -42,11 +42,13 @@ class JunkProofAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 raise  # the fault is ours
             raise IncorrectLookupParameters(error) from error
 
-    def response_action(self, request: HttpRequest, queryset: Any) -> HttpResponseBase | None:
+    def response_action(
+        self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
         """Do the action, unless something that was selected can be no row."""
         selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
         if all(can_be(self.opts.pk, each) for each in selected):
-            return super().response_action(request, queryset)
+            return super().response_action(request, queryset, *args, **kwargs)
         text = _("What was selected is no row of this list. Nothing was done.")
         self.message_user(request, text, messages.ERROR)
         return None
