@@ -789,6 +789,25 @@ class TestDestination:
         assert 'class="errorlist"' in response.content.decode()
         assert not PayoutDestination.objects.exists()
 
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            *((f"{sign}Anna", "Must not begin with =, +, - or @.") for sign in "=+-@"),
+            ("'=Anna", "Must not begin with =, +, - or @."),
+            ("Anna\nBerg", "Must not hold line breaks or control characters."),
+            ("Anna\x1bBerg", "Must not hold line breaks or control characters."),
+            ("Anna\u2028Berg", "Must not hold line breaks or control characters."),
+        ],
+    )
+    def test_a_name_that_a_spreadsheet_would_change_is_refused(self, admin_client, name, said):
+        ledger.account_of("member:7", "EUR")
+        assert said in text_of(self.add(admin_client, other="member:7", name=name))
+        assert not PayoutDestination.objects.exists()
+        for good in ("Anna-Lena O’Brien", "Ann@ + Co. = 1"):
+            self.add(admin_client, other="member:7", name=good)
+            assert PayoutDestination.objects.get().name == good
+            PayoutDestination.objects.all().delete()
+
     def test_of_each_there_is_one(self, admin_client):
         partner = owe(method="wise")
         response = self.add(admin_client, partner=partner.pk)
