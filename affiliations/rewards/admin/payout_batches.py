@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -25,7 +23,6 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ... import charts
 from ...admin.acting import ActingAdmin
 from ...admin.callbacks import intcomma
 from ...admin.fields import MomentField
@@ -41,48 +38,13 @@ from .destinations import add_url
 from .payout_files import FilesMixin
 from .payout_filters import OwnCurrencyFilter
 from .payout_results import ResultsMixin
-from .payouts import ReasonForm, badge
+from .payout_states import States, badge, states_of
+from .payout_steps import ReasonForm
 from .wording import money
 
 State = Payout.State
 #: Payouts, and payees that cannot be paid, that a page shows.
 SHOWN = 50
-
-
-class States(dict[str, tuple[int, int]]):
-    """How many payouts of a batch are in each state, and what they come to."""
-
-    @property
-    def number(self) -> int:
-        """How many there are."""
-        return sum(number for number, _ in self.values())
-
-    @property
-    def minor(self) -> int:
-        """What they come to."""
-        return sum(minor for _, minor in self.values())
-
-    @property
-    def words(self) -> str:
-        """Each state, and how many are in it."""
-        return ", ".join(
-            f"{intcomma(self[state][0])} {state.label}" for state in State if state in self
-        )
-
-    @property
-    def bar(self) -> Any:
-        """The same, drawn."""
-        parts = [(str(state), self[state][0]) for state in State if state in self]
-        return charts.stacked(parts, title=self.words)
-
-
-def states_of(batches: Iterable[PayoutBatch]) -> dict[int, States]:
-    """Return the states of the payouts of some batches, in one query."""
-    found: dict[int, States] = defaultdict(States)
-    rows = Payout.objects.filter(batch__in=batches).order_by().values("batch", "state")
-    for row in rows.annotate(number=models.Count("pk"), **halves("all", "minor")):
-        found[row["batch"]][row["state"]] = row["number"], joined(row, "all")
-    return found
 
 
 class BatchChangeList(LargeChangeList):
