@@ -404,9 +404,9 @@ class TestStatement:
         account = account_of(partner)
         page(admin_client, "account_change", account.pk)  # so that content types are known
         # Session and user; the account and its partner; snapshot and balance; the next; reviews;
-        # what is in payouts; the chart, and the snapshot before it; the page, and of its entries the commissions,
-        # conversions, reversed ones, accounts and partners; the snapshots below and above it, and
-        # what is between; newer and older ones; payouts and reviews.
+        # what is in payouts; the chart, and the snapshot before it; the page, and of its entries
+        # the commissions, conversions, reversed ones, accounts and partners; the snapshots below
+        # and above it, and what is between; newer and older ones; payouts and reviews.
         with django_assert_num_queries(24):
             page(admin_client, "account_change", account.pk)
 
