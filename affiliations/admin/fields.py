@@ -15,7 +15,15 @@ from .. import dates, firing
 from ..exceptions import InvalidMoney
 from ..money import DECIMAL_PLACES, Money
 
-__all__ = ["MomentField", "PickMany", "PickOne", "RowsField", "minor_of", "trigger_choices"]
+__all__ = [
+    "MomentField",
+    "PickMany",
+    "PickOne",
+    "RowsField",
+    "can_be",
+    "minor_of",
+    "trigger_choices",
+]
 
 
 class MomentField(forms.DateTimeField):
@@ -40,7 +48,7 @@ class PickOne(AutocompleteSelect):
     def optgroups(self, name: str, value: Any, attrs: Any = None) -> Any:
         """Return the chosen rows."""
         key = self.choices.queryset.model._meta.pk
-        return super().optgroups(name, [each for each in value if _can_be(key, each)], attrs)
+        return super().optgroups(name, [each for each in value if can_be(key, each)], attrs)
 
 
 class PickMany(PickOne, AutocompleteSelectMultiple):
@@ -55,13 +63,14 @@ class RowsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
         rows: Any = self.queryset
         key = rows.model._meta.pk
         for each in value if isinstance(value, list | tuple) else ():
-            if not _can_be(key, each):
+            if not can_be(key, each):
                 text = self.error_messages["invalid_pk_value"]
                 raise ValidationError(text, code="invalid_pk_value", params={"pk": each[:40]})
         return super().clean(value)
 
 
-def _can_be(key: Any, value: Any) -> bool:
+def can_be(key: Any, value: Any) -> bool:
+    """Tell whether a field can hold a value, such as a key that somebody sent."""
     try:
         key.clean(value, None)
     except ValidationError:

@@ -24,7 +24,7 @@ from django.utils.translation import gettext_lazy as _
 from ..dates import local as local
 from ..exceptions import InvalidMoney
 from ..models import Partner
-from .fields import PickOne
+from .junk import JunkProofAdmin
 
 #: As far as rows are counted, and pages can be turned.
 BOUND = 10_000
@@ -109,7 +109,7 @@ class LargeChangeList(ChangeList):
         self.queryset = Span(rows.model, rows.query.chain(), rows.db).filter(**self.drilled)
 
 
-class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class RecordAdmin(JunkProofAdmin):
     """Rows that the software writes, and people look at."""
 
     show_full_result_count = False
@@ -133,11 +133,6 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if kwargs.get("obj") is not None:
             context["subtitle"] = Truncator(self.named(kwargs["obj"])).chars(80)
         return super().render_change_form(request, context, *args, **kwargs)
-
-    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name in self.get_autocomplete_fields(request):
-            kwargs.setdefault("widget", PickOne(db_field, self.admin_site))
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def named(self, row: Any) -> str:
         """Return what a row is called at the top of its own page."""

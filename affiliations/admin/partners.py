@@ -25,6 +25,7 @@ from ..exceptions import RefusedDestination
 from ..models import Partner, Subscription
 from . import figures, sections
 from .fields import trigger_choices
+from .junk import JunkProofAdmin
 from .lists import NOTHING, local
 from .pages import Secret, page, reveal
 
@@ -100,7 +101,7 @@ class PartnerChangeList(ChangeList):
 
 
 @admin.register(Partner)
-class PartnerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class PartnerAdmin(JunkProofAdmin):
     list_display = ("name", "link", "active", "visitors_", "successes", "rate", "last_days")
     list_per_page = 50
     search_fields = ("name", "=uid")

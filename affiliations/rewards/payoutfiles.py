@@ -27,7 +27,7 @@ from django.utils.translation import gettext as _
 
 from .. import csvexport
 from ..exceptions import InvalidMoney, InvalidTransition
-from ..money import Money
+from ..money import DECIMAL_PLACES, Money
 from . import payouts
 from .exceptions import InvalidResultFile
 from .models import Method, Payout, PayoutBatch
@@ -155,9 +155,14 @@ STATUSES = {
     "fundsconverted": OPEN,
     "bouncedback": OPEN,
 }
-#: Of 5,450 nobody can tell which it is; so the other mark has to be there too, or two digits.
-THOUSANDS = re.compile(r"-?[0-9]{1,3}(,[0-9]{3})+\.[0-9]+", re.ASCII)
-COMMAS = re.compile(r"-?([0-9]{1,3}(\.[0-9]{3})+,[0-9]+|[0-9]+,[0-9]{1,2})", re.ASCII)
+#: Of 5,450 nobody can tell which it is; so something else has to: the other mark, the same one
+#: again, as many digits as no group has, or a currency that has no decimals to be set apart.
+THOUSANDS = re.compile(r"-?[0-9]{1,3}((,[0-9]{3})+\.[0-9]+|(,[0-9]{3}){2,})", re.ASCII)
+WHOLE_THOUSANDS = re.compile(r"-?[0-9]{1,3}(,[0-9]{3})+", re.ASCII)
+COMMAS = re.compile(
+    r"-?([0-9]{1,3}((\.[0-9]{3})+,[0-9]+|(\.[0-9]{3}){2,})|[0-9]+,[0-9]{1,2}|(0|[0-9]{4,}),[0-9]{3})",
+    re.ASCII,
+)
 AT_ONCE = 500
 
 
@@ -276,8 +281,9 @@ def _problems(line: Line) -> Iterator[str]:
         text = _("status: it says “%(status)s”, but of the payout is known: %(state)s.")
         yield text % {"status": status[:40], "state": payout.get_state_display()}
     if amount := line.values.get("amount"):
+        currency = line.values.get("currency") or payout.money.currency
         try:
-            money = Money.of(_plain(amount), line.values.get("currency") or payout.money.currency)
+            money = Money.of(_plain(amount, currency), currency)
         except InvalidMoney as error:
             yield str(error)
         else:
@@ -298,9 +304,10 @@ def _outcome(said: str | None, payout: Payout | None) -> str:
     return said or OPEN
 
 
-def _plain(amount: str) -> str:
-    """Return an amount as we write it, where it has but one meaning."""
-    if THOUSANDS.fullmatch(amount):
+def _plain(amount: str, currency: str) -> str:
+    """Return an amount as we write it, where it has but one meaning in a currency."""
+    is_whole = DECIMAL_PLACES.get(currency.upper()) == 0 and WHOLE_THOUSANDS.fullmatch(amount)
+    if is_whole or THOUSANDS.fullmatch(amount):
         return amount.replace(",", "")
     if COMMAS.fullmatch(amount):
         return amount.replace(".", "").replace(",", ".")

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from django.apps import apps
 from django.db import connections, models, router
 
 from ..models import Partner
@@ -155,6 +156,7 @@ def _forget_where_paid(partners: list[int], counts: dict[str, int]) -> None:
     using = router.db_for_write(Payout)
     destinations = PayoutDestination.objects.using(using).filter(holder__in=_holders(partners))
     counts["destinations"], _ = destinations.delete()
+    _forget_changes(partners)
     # A provider's words on why nobody was paid may name them.
     named = ~models.Q(name="", email="", reason="")
     kept = Payout.objects.using(using).filter(named | models.Q(settled_on=None))
@@ -165,6 +167,19 @@ def _forget_where_paid(partners: list[int], counts: dict[str, int]) -> None:
     list(rows.order_by("pk").select_for_update())
     counts["payouts"] = rows.filter(named, settled_on__isnull=False).update(**NOBODY)
     counts["payouts_sent"] = rows.filter(named, settled_on=None).count()
+
+
+def _forget_changes(partners: list[int]) -> None:
+    """Keep of the changes in the admin that there were some, and no longer from where to where."""
+    if not partners or not apps.is_installed("django.contrib.admin"):
+        return
+    rows = apps.get_model("admin", "LogEntry").objects.filter(
+        content_type__app_label=PayoutDestination._meta.app_label,
+        content_type__model=PayoutDestination._meta.model_name,
+    )
+    # By what it was called, as there may have been others before.
+    for holder in _holders(partners):
+        rows.filter(object_repr__startswith=f"{holder}: ").update(change_message="")
 
 
 def forget_settled(payout: Payout) -> None:

@@ -35,9 +35,10 @@ def release(review: Review, *, by: Any) -> Review:
 
 
 def reject(review: Review, *, by: Any, memo: str = "") -> Entry | None:
-    """Take back what is left of an entry, and return the reversal, which says why.
+    """Take back what is left of an entry, and return the reversal.
 
-    By the reason, and by `memo`, which is to name no person: nobody can ever erase it.
+    It says `memo`, which partners may read, and which is to name no person: nobody can ever erase
+    it. What the review was opened for stays between staff.
 
     There is nothing to decide on in the entry's other reviews then: they are closed. None where
     nothing is left of it. Sends `entry_posted`. Raises InvalidTransition where somebody else has
@@ -60,10 +61,9 @@ def _reject(review: Review, by: Any, memo: str, using: str) -> tuple[Entry | Non
     left = entry.minor + joined(lost, "lost")
     if not left:
         return None, now
-    # Not the detail: it may tell of a person, and nobody can erase anything from the ledger.
-    why = ledger.fitting(
-        ": ".join(filter(None, [f"Rejected in review: {review.reason}", memo])), MAX_MEMO
-    )
+    # Neither the reason, by which a partner could learn what to avoid, nor the detail: it may tell
+    # of a person, and nobody can erase anything from the ledger.
+    why = ledger.fitting(": ".join(filter(None, ["Rejected in review", memo])), MAX_MEMO)
     reversal = ledger.reversal_of(entry, left, key=f"rejected:{entry.pk}", now=now, memo=why)
     reversal.save(force_insert=True, using=using)
     entry_posted.announce(Entry, using=using, entry=reversal)

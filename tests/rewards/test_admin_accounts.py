@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 
 from affiliations.admin import sections
 from affiliations.money import Money
-from affiliations.rewards import ledger, payouts, reviews, settling, statements
+from affiliations.rewards import ledger, payouts, reviews, statements
 from affiliations.rewards.admin import commissions as commissions_admin
 from affiliations.rewards.admin.adjusting import AdjustingMixin
-from affiliations.rewards.models import Commission, Entry, Review, Snapshot
+from affiliations.rewards.models import Commission, Entry, Payout, Review, Snapshot
 from affiliations.rewards.statements import Period
 from affiliations.services import reverse_conversion
 from affiliations.testing import freeze
@@ -209,7 +209,7 @@ class TestStatement:
             lines = statement(page(boss(), "account_change", account.pk))
         assert [line[:3] for line in lines] == [
             (
-                f"Given back from payout #{payout.pk} What it reverses",
+                f"Given back from payout {payout.reference} What it reverses",
                 "+10.00 EUR",
                 "18.73 EUR",
             ),
@@ -220,10 +220,11 @@ class TestStatement:
                 "-2.50 EUR",
                 "-2.50 EUR",
             ),
-            (f"Payout #{payout.pk}", "-10.00 EUR", "0.00 EUR"),
+            (f"Payout {payout.reference}", "-10.00 EUR", "0.00 EUR"),
             ("Commission on Order placed (A-17)", "+10.00 EUR", "10.00 EUR"),
         ]
         assert [line[3] for line in lines][:2] == ["–", "available"]
+        assert lines[4][3] == "failed"
         assert lines[2][3].startswith("held until")
 
     def test_what_it_says_leads_to_more(self, admin_client, partner):
@@ -252,13 +253,59 @@ class TestStatement:
             lines = statement(page(admin_client, "account_change", account.pk))
             return [line[3].replace(" ,", ",") for line in lines]
 
-        assert states() == ["held for review", "–", f"in Payout #{payout.pk}, which is draft"]
+        assert states() == [
+            "held for review",
+            "draft",
+            f"in Payout {payout.reference}, which is draft",
+        ]
         payouts.approve(payout)
         payouts.mark_sent(payout)
         payouts.mark_paid(payout)
-        assert states()[2] == f"paid out in Payout #{payout.pk}"
+        assert states()[2] == f"paid out in Payout {payout.reference}"
+        assert states()[1] == "paid"
         text = page(admin_client, "account_change", account.pk)
+        assert text.count(f'href="{address("payout_change", payout.pk)}"') == 2
         assert f'{address("review_changelist")}?partner={partner.uid}"' in text
+
+    def test_reviews_are_led_to_only_where_somebody_may_see_them(self, partner, settings):
+        settings.AFFILIATE_APPROVAL = True
+        convert(partner)
+        review = Review.objects.get()
+        pages = (
+            ("account_change", account_of(partner).pk),
+            ("commission_change", Commission.objects.get().pk),
+        )
+        for more, is_led in (((), False), (("view_review",), True)):
+            client = staff_with("view_account", "view_commission", "view_entry", *more)
+            for name, pk in pages:
+                text = page(client, name, pk)
+                assert "held for review" in text
+                assert (address("review_change", review.pk) in text) is is_led, name
+                if name == "account_change":
+                    assert "some of it for review" in text
+                    assert (address("review_changelist") + "?" in text) is is_led
+
+    def test_what_is_in_payouts_that_are_not_paid_is_said(self, admin_client, settings):
+        settings.AFFILIATE_PAYOUT_MINIMUM = {"EUR": 1}
+        account = account_of(make_partner())
+
+        def unpaid():
+            text = page(admin_client, "account_change", account.pk)
+            found = re.findall(r"<dt>In payouts, not paid yet</dt><dd>(.*?)</dd>", text)
+            return [re.sub("<[^>]*>", " ", each).strip() for each in found]
+
+        assert unpaid() == []
+        made = []
+        for minor in (100_000, 20_000, 3000):
+            post(account, minor)
+            made.append(payouts.make_payouts(currency="EUR").payouts.get())
+        payouts.approve(made[0])
+        payouts.mark_sent(made[0])
+        payouts.approve(made[1])
+        assert unpaid() == ["1230.00 EUR  30.00 EUR draft, 200.00 EUR approved, 1000.00 EUR sent"]
+        payouts.mark_paid(made[0])
+        payouts.fail(made[2], "closed")
+        assert unpaid() == ["200.00 EUR  200.00 EUR approved"]
 
     def test_the_top_says_when_the_next_is_available(self, admin_client, partner):
         with freeze(datetime(2026, 3, 1, 12, tzinfo=UTC)) as clock:
@@ -357,10 +404,10 @@ class TestStatement:
         account = account_of(partner)
         page(admin_client, "account_change", account.pk)  # so that content types are known
         # Session and user; the account and its partner; snapshot and balance; the next; reviews;
-        # the chart, and the snapshot before it; the page, and of its entries the commissions,
-        # conversions, reversed ones, accounts and partners; the snapshots below and above it, and
-        # what is between; newer and older ones; payouts and reviews.
-        with django_assert_num_queries(23):
+        # what is in payouts; the chart, and the snapshot before it; the page, and of its entries
+        # the commissions, conversions, reversed ones, accounts and partners; the snapshots below
+        # and above it, and what is between; newer and older ones; payouts and reviews.
+        with django_assert_num_queries(24):
             page(admin_client, "account_change", account.pk)
 
     def test_nothing_that_is_typed_fails(self, admin_client, partner):
@@ -801,10 +848,10 @@ class TestCommissions:
             strict=True,
         )
         found = {re.search(r"\((.*)\)", name)[1]: rest for name, *rest in rows}
-        second = Entry.objects.filter(kind="payout").latest("pk")
+        second = Payout.objects.latest("pk")
         assert found == {
-            "paid": ["10.00 EUR", "10.00 EUR", f"paid out in Payout #{payout.pk}"],
-            "due": ["10.00 EUR", "10.00 EUR", f"draft in Payout #{settling.paid_by(second)}"],
+            "paid": ["10.00 EUR", "10.00 EUR", f"paid out in Payout {payout.reference}"],
+            "due": ["10.00 EUR", "10.00 EUR", f"draft in Payout {second.reference}"],
             "free": ["10.00 EUR", "10.00 EUR", "available"],
             "back": ["10.00 EUR", "0.00 EUR", "taken back"],
             "part": ["10.00 EUR", "7.50 EUR", f"held until {until:%B} {until.day}, {until.year}"],

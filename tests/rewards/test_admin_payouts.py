@@ -19,7 +19,7 @@ from django.utils import timezone
 from affiliations.admin import progress
 from affiliations.money import Money
 from affiliations.rewards import ledger, payoutfiles, payouts
-from affiliations.rewards.admin import payout_results
+from affiliations.rewards.admin import payout_batches, payout_results
 from affiliations.rewards.audit import Audit
 from affiliations.rewards.models import Entry, Payout, PayoutBatch, PayoutDestination
 from tests.core.factories import make_partner, make_user
@@ -317,6 +317,46 @@ class TestBatch:
         done = act(admin_client, "payoutbatch", "drop", batch, confirmed="yes", reason="late")
         assert "nothing of it was dropped" in told(done)[0]
         assert states() == ["approved", "draft"]
+
+    def test_nothing_is_asked_where_it_would_do_nothing(self, admin_client):
+        batch = made("paypal", "")
+        for action in ("send_paypal", "send_wise"):
+            done = act(admin_client, "payoutbatch", action, batch)
+            assert told(done) == ["Nothing was left to do: it was done before, or meanwhile."]
+            assert done.redirect_chain[-1][0] == address("payoutbatch_change", batch.pk)
+        payouts.approve(batch.payouts.first())
+        done = act(admin_client, "payoutbatch", "drop", batch)
+        assert told(done) == ["Nothing of it can be dropped any more: some of it was approved."]
+        payouts.approve_batch(batch)
+        for action in ("approve_all", "send_wise", "drop"):
+            done = act(admin_client, "payoutbatch", action, batch)
+            assert told(done) == ["Nothing was left to do: it was done before, or meanwhile."]
+        assert not LogEntry.objects.exists()
+
+    def test_who_sends_is_told_where_each_goes(self, admin_client, monkeypatch):
+        anna = owe(7000, make_partner(name=f"Anna {HOSTILE}"), method="paypal")
+        bert = owe(8000, make_partner(name="Bert"), method="paypal")
+        for name in ("Carl", "Dora"):
+            owe(9000, make_partner(name=name))
+        batch = made("wise")
+        payouts.approve_batch(batch)
+        monkeypatch.setattr(payout_batches, "FEW", 1)
+        response = act(admin_client, "payoutbatch", "send_paypal", batch)
+        assert HOSTILE not in response.content.decode()
+
+        def lines(response):
+            return re.findall("<li>(.*?)</li>", text_of(response))
+
+        first, *rest = lines(response)
+        assert first == f"Anna {HOSTILE}: 70.00 EUR → p{anna.pk}@example.com (A)"
+        assert rest == [
+            f"Bert: 80.00 EUR → p{bert.pk}@example.com (A)",
+            "Not now: 1 goes by Wise.",
+            "Not at all: 2 have no destination (Carl: 90.00 EUR, …).",
+        ]
+        monkeypatch.setattr(payout_batches, "NAMED", 1)
+        asked = act(admin_client, "payoutbatch", "send_paypal", batch)
+        assert lines(asked)[:2] == [first, "and 1 other"]
 
     def test_only_one_at_a_time(self, admin_client):
         batches = [made(), made()]
@@ -791,6 +831,25 @@ class TestDestination:
         assert 'class="errorlist"' in response.content.decode()
         assert not PayoutDestination.objects.exists()
 
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            *((f"{sign}Anna", "Must not begin with =, +, - or @.") for sign in "=+-@"),
+            ("'=Anna", "Must not begin with =, +, - or @."),
+            ("Anna\nBerg", "Must not hold line breaks or control characters."),
+            ("Anna\x1bBerg", "Must not hold line breaks or control characters."),
+            ("Anna\u2028Berg", "Must not hold line breaks or control characters."),
+        ],
+    )
+    def test_a_name_that_a_spreadsheet_would_change_is_refused(self, admin_client, name, said):
+        ledger.account_of("member:7", "EUR")
+        assert said in text_of(self.add(admin_client, other="member:7", name=name))
+        assert not PayoutDestination.objects.exists()
+        for good in ("Anna-Lena O’Brien", "Ann@ + Co. = 1"):
+            self.add(admin_client, other="member:7", name=good)
+            assert PayoutDestination.objects.get().name == good
+            PayoutDestination.objects.all().delete()
+
     def test_of_each_there_is_one(self, admin_client):
         partner = owe(method="wise")
         response = self.add(admin_client, partner=partner.pk)
@@ -811,6 +870,20 @@ class TestDestination:
             "paypal",
             "New",
         )
+
+    def test_its_history_tells_from_what_to_what(self, admin_client):
+        owe(method="wise")
+        destination = PayoutDestination.objects.get()
+        url = address("payoutdestination_change", destination.pk)
+        old = destination.email
+        for method, name, email in (
+            ("paypal", "A", "new@example.com"),
+            ("paypal", HOSTILE, "new@example.com"),
+        ):
+            admin_client.post(url, {"method": method, "name": name, "email": email})
+        text = page(admin_client, "payoutdestination_history", destination.pk)
+        assert f"Method: Wise → PayPal; Recipient’s e-mail address: {old} → new@example.com" in text
+        assert f"Name: A → {HOSTILE}" in text
 
     @pytest.mark.parametrize("junk", ["abc", "9" * 40, "-1", "\0", "999999"])
     def test_junk_in_the_address(self, admin_client, junk):

@@ -175,17 +175,17 @@ class TestDeciding:
         assert outcomes() == ["rejected", "moot"] * 2
         assert (total(partner), total(partner, "JPY")) == (0, 0)
         memos = {entry.memo for entry in Entry.objects.filter(key__startswith="rejected:")}
-        assert memos == {"Rejected in review: approval: Bought by a robot"}
+        assert memos == {"Rejected in review: Bought by a robot"}
         assert {log.get_change_message() for log in LogEntry.objects.all()} == {
             "Rejected: Bought by a robot"
         }
         text = page(admin_client, "account_change", account_of(partner).pk)
         assert "Bought by a robot" in text
 
-    def test_without_a_memo_it_says_the_reason(self, admin_client, partner):
+    def test_without_a_memo_it_does_not_say_the_reason(self, admin_client, partner):
         convert(partner)
         act(admin_client, "reject", *Review.objects.all(), **SURE)
-        assert Entry.objects.get(kind="reversal").memo == "Rejected in review: approval"
+        assert Entry.objects.get(kind="reversal").memo == "Rejected in review"
 
     @pytest.mark.parametrize("memo", ["a\0b", "x" * 201])
     def test_a_memo_that_cannot_be_kept_is_refused(self, admin_client, partner, memo):

@@ -227,6 +227,51 @@ def test_an_amount_that_is_read_in_two_ways_is_not_guessed(amount):
         assert payoutfiles.check([line]), line.problems
 
 
+@pytest.mark.parametrize(
+    ("currency", "minor", "amount"),
+    [
+        ("JPY", 1000, "1,000"),
+        ("JPY", 1000, "-1,000"),
+        ("JPY", 1_234_500, "1,234,500"),
+        ("JPY", 1_234_500, "1.234.500"),
+        ("KWD", 1_234_500, "1,234.500"),
+        ("KWD", 1_234_500, "1.234,500"),
+        ("KWD", 1_234_500, "1234,500"),
+        ("KWD", 500, "0,500"),
+        ("KWD", 1_234_500_000, "1,234,500"),
+        ("EUR", 123_450_000, "1,234,500"),
+    ],
+)
+def test_an_amount_with_marks_between_is_read_where_it_is_clear(settings, currency, minor, amount):
+    settings.AFFILIATE_PAYOUT_MINIMUM = {currency: 0}
+    pay_to(1, currency=currency, minor=minor)
+    payout = sent(currency=currency).payouts.get()
+    for said in (currency, currency.lower(), ""):
+        line = of(payout, "Completed", amount=f'"{amount}"', currency=said)
+        lines = payoutfiles.read(answered(line))
+        assert payoutfiles.check(lines), lines[0].problems
+
+
+@pytest.mark.parametrize(
+    ("currency", "minor", "amount"),
+    [
+        ("KWD", 1234, "1,234"),
+        ("KWD", 1_234_000, "1,234"),
+        ("EUR", 100_000, "1,000"),
+        ("JPY", 1000, "1,00,0"),
+        ("JPY", 1000, "1.000"),
+    ],
+)
+def test_one_that_may_be_two_amounts_is_refused_with_its_line(settings, currency, minor, amount):
+    settings.AFFILIATE_PAYOUT_MINIMUM = {currency: 0}
+    pay_to(1, currency=currency, minor=minor)
+    payout = sent(currency=currency).payouts.get()
+    [line] = payoutfiles.read(answered(of(payout, "Completed", amount=f'"{amount}"')))
+    assert not payoutfiles.check([line])
+    assert line.number == 2
+    assert [text.partition(":")[0] for text in line.problems] == ["amount"]
+
+
 @pytest.mark.parametrize("status", ["Returned", "Reversed", "REFUNDED", "funds_refunded"])
 def test_what_comes_back_after_it_was_paid_is_owed_again_and_once(status):
     pay_to(1)

@@ -7,9 +7,11 @@ from itertools import count
 
 import pytest
 from django.apps import apps
+from django.contrib.admin.models import LogEntry
 from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.test import Client
+from django.urls import reverse
 
 from affiliations.money import Money
 from affiliations.rewards import audit, ledger, payouts, reviews
@@ -156,6 +158,22 @@ def sent(*partners):
 
 def emptied(counts):
     return [counts[name] for name in ("destinations", "payouts", "payouts_sent")]
+
+
+def test_what_the_admin_says_of_changes_goes_too(admin_client):
+    user, partner, other = marked(), make_partner(), make_partner()
+    partner.users.add(user)
+    for each in (partner, other):
+        pay_to(each, "Anna", "old@bank.example")
+    for destination in PayoutDestination.objects.all():
+        url = reverse("admin:affiliations_rewards_payoutdestination_change", args=[destination.pk])
+        form = {"method": "wise", "name": "Anna", "email": "new@bank.example"}
+        assert admin_client.post(url, form).status_code == 302
+    said = "Recipient’s e-mail address: old@bank.example → new@bank.example"
+    changes = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
+    assert [*changes] == [said, said]
+    forget_user(user)
+    assert [*changes.all()] == ["", said]
 
 
 def test_where_a_partner_is_paid_is_shown_and_goes_with_the_last_of_its_people():

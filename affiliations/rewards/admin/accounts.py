@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from django.contrib import admin
@@ -38,9 +39,11 @@ from ...money import DECIMAL_PLACES
 from ...sums import halves, joined
 from .. import ledger, statements
 from ..models import Account, Commission, Review
+from ..settling import UNPAID
 from ..statements import Period
 from . import entries
 from .adjusting import AdjustingMixin
+from .commissions import EXPORTED_AT_ONCE, VIEW_REVIEWS
 from .forms import StatementForm
 
 
@@ -179,15 +182,18 @@ class AccountAdmin(AdjustingMixin, RecordAdmin):
         }
         if not account.is_site and form.moment is None:
             panel["next"] = statements.next_available(account)
-            panel["reviews"] = self._reviews(account)
+            panel["reviews"] = self._reviews(request, account)
+            panel["unpaid"] = unpaid(self.admin_site, account)
         return {**panel, **_chart(account)}
 
-    def _reviews(self, account: Account) -> Any:
-        """Return a link to what is held for review, if anything is."""
+    def _reviews(self, request: HttpRequest, account: Account) -> Any:
+        """Say where anything is held for review, and lead there whoever may see it."""
         opened = Review.objects.filter(entry__account=account, outcome=Review.Outcome.OPEN)
         if account.partner is None or not opened.exists():
             return ""
         text = _("some of it for review")
+        if not request.user.has_perm(VIEW_REVIEWS):
+            return text
         return list_link(self.admin_site, Review, text, partner=account.partner.uid)
 
     def _statement(
@@ -195,7 +201,11 @@ class AccountAdmin(AdjustingMixin, RecordAdmin):
     ) -> dict[str, Any]:
         before, after = (number(request.GET.get(name, "")) for name in ("before", "after"))
         page = statements.page(account, before=before, after=after, period=form.period)
-        standing = entries.standings(self.admin_site, [each.entry for each in page.lines])
+        shown = [each.entry for each in page.lines]
+        paid = entries.payouts_of(shown)
+        standing = entries.standings(
+            self.admin_site, shown, paid, may_review=request.user.has_perm(VIEW_REVIEWS)
+        )
         query = form.query
         return {
             "form": form,
@@ -203,7 +213,7 @@ class AccountAdmin(AdjustingMixin, RecordAdmin):
                 {
                     "id": each.entry.pk,
                     "when": local(each.entry.created_on),
-                    "what": entries.described(self.admin_site, each.entry),
+                    "what": entries.described(self.admin_site, each.entry, paid),
                     "reverses": each.entry.reverses_id,
                     "reverses_before": (each.entry.reverses_id or 0) + 1,
                     "whose": link(self.admin_site, each.entry.account),
@@ -237,6 +247,21 @@ class AccountAdmin(AdjustingMixin, RecordAdmin):
     def _url(self, name: str, account: Account) -> str:
         name = f"admin:affiliations_rewards_account_{name}"
         return reverse(name, args=[account.pk], current_app=self.site_name)
+
+
+def unpaid(site: admin.AdminSite, account: Account) -> Any:
+    """Return what is in payouts that are not paid yet, of each state; "" where nothing is."""
+    rows = account.payouts.filter(state__in=UNPAID).order_by().values("state")
+    sums = {row["state"]: joined(row, "all") for row in rows.annotate(**halves("all", "minor"))}
+    if not sums:
+        return ""
+    parts = [
+        f"{amount(sums[state], account.currency)} {state.label}"
+        for state in UNPAID
+        if state in sums
+    ]
+    shown = amount(sum(sums.values()), account.currency)
+    return format_html('{}<br><span class="help">{}</span>', shown, ", ".join(parts))
 
 
 def owed(balance: ledger.Balance, account: Account | None = None) -> Any:
@@ -315,19 +340,21 @@ def _heading() -> list[str]:
 
 
 def _cells(account: Account, lines: Iterator[statements.Line]) -> Iterator[list[Any]]:
-    for each in lines:
-        entry = each.entry
-        yield [
-            entry.pk,
-            moment(entry.created_on),
-            entry.account,
-            entry.get_kind_display(),
-            entries.words(entry),
-            _major(each.minor, account.currency),
-            _major(each.balance, account.currency),
-            account.currency,
-            moment(entry.available_on),
-        ]
+    while some := list(islice(lines, EXPORTED_AT_ONCE)):
+        paid = entries.payouts_of(each.entry for each in some)
+        for each in some:
+            entry = each.entry
+            yield [
+                entry.pk,
+                moment(entry.created_on),
+                entry.account,
+                entry.get_kind_display(),
+                entries.words(entry, paid),
+                _major(each.minor, account.currency),
+                _major(each.balance, account.currency),
+                account.currency,
+                moment(entry.available_on),
+            ]
 
 
 def _major(minor: int, currency: str) -> Any:

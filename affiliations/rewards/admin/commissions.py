@@ -41,6 +41,7 @@ from .fates import Fate, fates
 #: As many rules as a name may fit, and conversions as a reference.
 FEW = 100
 EXPORTED_AT_ONCE = 500
+VIEW_REVIEWS = "affiliations_rewards.view_review"
 
 
 class RuleFilter(TextFilter):
@@ -89,6 +90,8 @@ class EntryInline(RecordInline):
     ordering = ("pk",)
 
     def get_queryset(self, request: HttpRequest) -> Any:
+        # One of these is made for each request.
+        self.may_review = request.user.has_perm(VIEW_REVIEWS)
         rows = super().get_queryset(request)
         return rows.prefetch_related("account__partner", "commission__conversion", "reverses")
 
@@ -107,7 +110,8 @@ class EntryInline(RecordInline):
     # Of a commission there are one entry and its reversals: few.
     @admin.display(description=gettext_lazy("state"))
     def standing(self, entry: Entry) -> Any:
-        return entries.standings(self.admin_site, [entry])[entry.pk]
+        found = entries.standings(self.admin_site, [entry], may_review=self.may_review)
+        return found[entry.pk]
 
 
 @admin.register(Commission)

@@ -20,7 +20,7 @@ from ...admin.fields import PickOne
 from ...admin.lists import LargeChangeList, RecordAdmin, link, number, with_uid
 from ...models import Partner
 from ..ledger import holder_of
-from ..models import Account, PayoutDestination
+from ..models import Account, Method, PayoutDestination
 from ..models.ledger import SITE
 from .payout_filters import MethodFilter
 
@@ -152,6 +152,19 @@ class DestinationAdmin(RecordAdmin):
         found = super().get_changeform_initial_data(request)
         return {name: text for name, text in found.items() if name in ("partner", "other")}
 
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> Any:
+        """Say also from what to what: it is money that goes elsewhere from then on."""
+        if add:
+            return super().construct_change_message(request, form, formsets, add)
+        return "; ".join(
+            f"{form.fields[name].label}: {_shown(name, form.initial[name])} → "
+            f"{_shown(name, form.cleaned_data[name])}"
+            for name in form.changed_data
+            if name in self.form.Meta.fields
+        )
+
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
@@ -175,6 +188,10 @@ class DestinationAdmin(RecordAdmin):
     def holder_(self, destination: Any) -> Any:
         partner = _partner_of(destination)
         return link(self.admin_site, partner) if partner else destination.holder
+
+
+def _shown(name: str, value: str) -> str:
+    return str(dict(Method.choices).get(value, value)) if name == "method" else value
 
 
 def paid_to(request: HttpRequest, site: admin.AdminSite, partner: Any) -> Any:

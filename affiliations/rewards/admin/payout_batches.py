@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -22,10 +20,10 @@ from django.template.loader import render_to_string
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ... import charts
 from ...admin.acting import ActingAdmin
 from ...admin.callbacks import intcomma
 from ...admin.fields import MomentField
@@ -36,53 +34,20 @@ from ...exceptions import InvalidMoney, InvalidTransition
 from ...sums import halves, joined
 from .. import payouts
 from ..conf import minimum
-from ..models import Account, Method, Payout, PayoutBatch
+from ..models import Account, Method, Payout, PayoutBatch, PayoutDestination
 from .destinations import add_url
 from .payout_files import FilesMixin
 from .payout_filters import OwnCurrencyFilter
 from .payout_results import ResultsMixin
-from .payouts import ReasonForm, badge
+from .payout_states import States, badge, states_of
+from .payout_steps import ReasonForm
 from .wording import money
 
 State = Payout.State
 #: Payouts, and payees that cannot be paid, that a page shows.
 SHOWN = 50
-
-
-class States(dict[str, tuple[int, int]]):
-    """How many payouts of a batch are in each state, and what they come to."""
-
-    @property
-    def number(self) -> int:
-        """How many there are."""
-        return sum(number for number, _ in self.values())
-
-    @property
-    def minor(self) -> int:
-        """What they come to."""
-        return sum(minor for _, minor in self.values())
-
-    @property
-    def words(self) -> str:
-        """Each state, and how many are in it."""
-        return ", ".join(
-            f"{intcomma(self[state][0])} {state.label}" for state in State if state in self
-        )
-
-    @property
-    def bar(self) -> Any:
-        """The same, drawn."""
-        parts = [(str(state), self[state][0]) for state in State if state in self]
-        return charts.stacked(parts, title=self.words)
-
-
-def states_of(batches: Iterable[PayoutBatch]) -> dict[int, States]:
-    """Return the states of the payouts of some batches, in one query."""
-    found: dict[int, States] = defaultdict(States)
-    rows = Payout.objects.filter(batch__in=batches).order_by().values("batch", "state")
-    for row in rows.annotate(number=models.Count("pk"), **halves("all", "minor")):
-        found[row["batch"]][row["state"]] = row["number"], joined(row, "all")
-    return found
+#: Those of which it is said where they go to before they are sent, and those that go nowhere.
+NAMED, FEW = 20, 3
 
 
 class BatchChangeList(LargeChangeList):
@@ -239,8 +204,8 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             self.log_change(request, batch, text)
             self.message_user(request, text, messages.SUCCESS)
         else:
-            text = _("Nothing was left to do: it was done before, or meanwhile.")
-            self.message_user(request, text, messages.WARNING)
+            nothing = _("Nothing was left to do: it was done before, or meanwhile.")
+            self.message_user(request, text or nothing, messages.WARNING)
         return HttpResponseRedirect(self._url("change", batch.pk))
 
     @admin.action(description=gettext_lazy("Approve all"), permissions=["act"])
@@ -249,6 +214,8 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
         if batch is None:
             return None
         number, minor = states_of([batch]).get(batch.pk, States()).get(State.DRAFT, (0, 0))
+        if not number:
+            return self._back(request, batch, "", 0)  # type: ignore[no-any-return]
         text = _("%(number)s drafts, %(sum)s in all, can be sent then.")
         text %= {"number": intcomma(number), "sum": money(minor, batch.currency)}
         title = _("Approve all of this batch?")
@@ -256,7 +223,8 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             return asked
         number = payouts.approve_batch(batch)
         text = ngettext("%(n)s payout was approved.", "%(n)s payouts were approved.", number)
-        return self._back(request, batch, text % {"n": intcomma(number)}, number)  # type: ignore[no-any-return]
+        text = text % {"n": intcomma(number)} if number else ""
+        return self._back(request, batch, text, number)  # type: ignore[no-any-return]
 
     @admin.action(description=gettext_lazy("Send by PayPal"), permissions=["act"])
     def send_paypal(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
@@ -270,9 +238,10 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
         batch = self._one(request, queryset)
         if batch is None:
             return None
-        row = payouts.sendable(batch, method).aggregate(
-            number=models.Count("pk"), **halves("all", "minor")
-        )
+        rows = payouts.sendable(batch, method)
+        row = rows.aggregate(number=models.Count("pk"), **halves("all", "minor"))
+        if not row["number"]:
+            return self._back(request, batch, "", 0)  # type: ignore[no-any-return]
         words = {
             "number": intcomma(row["number"]),
             "sum": money(joined(row, "all"), batch.currency),
@@ -284,8 +253,11 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             "before anything is sent, so that nothing is paid twice: then you download the file, "
             "and upload it at %(method)s yourself."
         )
+        lines = [*_led(rows, row["number"]), *_left(batch, method)]
         action = f"send_{method}"
-        asked = self.confirmation(request, [batch], action, title=title, text=text % words)
+        asked = self.confirmation(
+            request, [batch], action, title=title, text=text % words, lines=lines
+        )
         if asked:
             return asked
         number = payouts.send_batch(batch, method)
@@ -294,7 +266,8 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             "%(n)s payouts are noted as sent by %(method)s: now download their file.",
             number,
         )
-        return self._back(request, batch, text % {**words, "n": intcomma(number)}, number)  # type: ignore[no-any-return]
+        text = text % {**words, "n": intcomma(number)} if number else ""
+        return self._back(request, batch, text, number)  # type: ignore[no-any-return]
 
     @admin.action(description=gettext_lazy("Drop the whole batch"), permissions=["act"])
     def drop(self, request: HttpRequest, queryset: Any) -> Any:
@@ -305,6 +278,9 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
         form = ReasonForm(request.POST if "confirmed" in request.POST else None)
         if not form.is_valid():
             number, minor = found.get(State.DRAFT, (0, 0))
+            if not number or found.keys() - {State.DRAFT, State.FAILED}:
+                text = _("Nothing of it can be dropped any more: some of it was approved.")
+                return self._back(request, batch, text if number else "", 0)
             words = {"number": intcomma(number), "sum": money(minor, batch.currency)}
             text = _(
                 "%(number)s drafts, %(sum)s in all, fail: nobody is paid, and what they are of is "
@@ -399,3 +375,48 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             change_message=text,
         )
         return Outcome(text, messages.SUCCESS, self._url("change", batch.pk), _("Go to the batch"))
+
+
+def _led(rows: Any, number: int) -> list[str]:
+    """Say of the first of so many payouts where each goes to."""
+    first = list(rows.select_related("account__partner").order_by("pk")[:NAMED])
+    holders = [payout.account.holder for payout in first]
+    there = PayoutDestination.objects.in_bulk(holders, field_name="holder")
+    lines = []
+    for payout in first:
+        # Whoever has none any more was erased at this moment.
+        where = there.get(payout.account.holder)
+        to = f" → {where.email} ({where.name})" if where else ""
+        lines.append(f"{_named(payout)}{to}")
+    if number > NAMED:
+        more = ngettext("and %(n)s other", "and %(n)s others", number - NAMED)
+        lines.append(more % {"n": intcomma(number - NAMED)})
+    return lines
+
+
+def _left(batch: PayoutBatch, method: Method) -> list[str]:
+    """Say of what is approved of a batch what does not go by a method."""
+    lines = []
+    for other in Method:
+        if other != method and (number := payouts.sendable(batch, other).count()):
+            text = ngettext(
+                "Not now: %(n)s goes by %(method)s.", "Not now: %(n)s go by %(method)s.", number
+            )
+            lines.append(text % {"n": intcomma(number), "method": other.label})
+    nowhere = payouts.sendable(batch)
+    if number := nowhere.count():
+        first = nowhere.select_related("account__partner").order_by("pk")[:FEW]
+        text = ngettext(
+            "Not at all: %(n)s has no destination (%(first)s).",
+            "Not at all: %(n)s have no destination (%(first)s).",
+            number,
+        )
+        named = ", ".join(_named(payout) for payout in first)
+        named += ", …" if number > FEW else ""
+        lines.append(text % {"n": intcomma(number), "first": named})
+    return lines
+
+
+def _named(payout: Payout) -> str:
+    whose = Truncator(payout.account.partner or payout.account.holder).chars(40)
+    return f"{whose}: {money(payout.minor, payout.account.currency)}"

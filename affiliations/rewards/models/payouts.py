@@ -33,7 +33,24 @@ class PayoutDestination(models.Model):
         _("holder"), max_length=100, unique=True, help_text=_("As the accounts name them.")
     )
     method = models.CharField(_("method"), max_length=10, choices=Method)
-    name = models.CharField(_("name"), max_length=MAX_NAME, help_text=_("As their bank has it."))
+    name = models.CharField(
+        _("name"),
+        max_length=MAX_NAME,
+        help_text=_("As their bank has it."),
+        # In a file for a spreadsheet it would be quoted, and then be another name than the bank's.
+        validators=[
+            RegexValidator(
+                r"^['\s]*[=+\-@＝＋－＠]",
+                _("Must not begin with =, +, - or @."),
+                inverse_match=True,
+            ),
+            RegexValidator(
+                r"[\x00-\x1f\x7f-\x9f\u2028\u2029]",
+                _("Must not hold line breaks or control characters."),
+                inverse_match=True,
+            ),
+        ],
+    )
     # In a file for a spreadsheet it would be quoted, and then be another address.
     email = models.EmailField(
         _("recipient’s e-mail address"),
