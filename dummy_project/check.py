@@ -16,6 +16,7 @@ from django.db import OperationalError, connection
 
 from . import seed
 from .earnings_walk import EarningsWalk
+from .friends_walk import FriendsWalk
 from .network_walk import NetworkWalk
 from .partner_walk import PartnerWalk
 from .server import Demo
@@ -26,7 +27,7 @@ LIMIT = 60
 TIDY = 5
 PREFIX = "test_affiliations_demo_"
 #: The ways to go, one customer after the other.
-WALKS = (PartnerWalk, NetworkWalk, EarningsWalk)
+WALKS = (PartnerWalk, NetworkWalk, EarningsWalk, FriendsWalk)
 
 
 def check() -> int:

@@ -22,9 +22,10 @@ BANNER = """
   2  {url}/sign-up/           Sign up there, then order something.
   3  {url}/partner-site/log/  See what Anna's site was told, and what she has earned.
   4  {url}/network/           Follow a link of {network}'s, order, and see there what it was told.
-  5  {url}/admin/             In a private window, as staff: {staff} / {staff} (this demo only).
-  6  {url}/admin/affiliations_rewards/  What partners earn, by which rules, and how they are paid.
-  7  {url}/api/links/docs     For programs: the API of the links.
+  5  {url}/friends/           Invite a friend: sign up in another browser by your link, and order.
+  6  {url}/admin/             In a private window, as staff: {staff} / {staff} (this demo only).
+  7  {url}/admin/affiliations_rewards/  What partners earn, by which rules, and how they are paid.
+  8  {url}/api/links/docs     For programs: the API of the links.
 
   A refund's alert, which would be mailed, is printed here.
   Database: {database}

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
+from django.core.signals import setting_changed
 from django.db import transaction
 
 from affiliations import signing
@@ -15,6 +16,7 @@ from affiliations.conf import settings
 from affiliations.links.models import Link
 from affiliations.links.services import generate_link
 from affiliations.models import Partner, Subscription
+from affiliations.referrals.models import Program
 
 from . import earnings
 from .network.models import Offer
@@ -116,6 +118,15 @@ OFFERS: dict[str, dict[str, Any]] = {
         "floor": 0,
     },
 }
+#: What customers get for bringing friends, and these.
+FRIENDS: dict[str, Any] = {
+    "name": "Friends of Harbour Kiln",
+    "currency": "EUR",
+    "credit_minor": 5_00,
+    "target_minor": 60_00,
+    "reward_minor": 10_00,
+}
+BILLING = "AFFILIATE_REFERRALS_BILLING_URL"
 #: What the network fills in where a click leads to a link, and the shop where it reports a sale.
 CLICK = "transaction_id={transaction_id}&offer_id={offer_id}&aff_id={aff_id}&aff_sub={aff_sub}"
 SALE = (
@@ -137,7 +148,18 @@ def prepare(url: str, *, past: bool = False) -> None:
         User.objects.create_superuser(STAFF, password=STAFF)
     partner = prepare_partner(url)
     prepare_network(url)
+    prepare_friends(url)
     earnings.prepare(partner, past=past)
+
+
+def prepare_friends(url: str) -> None:
+    """Promise something to customers who bring friends, and to these."""
+    if not Program.objects.exists():
+        Program.objects.create(**FRIENDS)
+    # The settings name the usual port.
+    parts = urlsplit(getattr(django_settings, BILLING))._replace(netloc=urlsplit(url).netloc)
+    setattr(django_settings, BILLING, parts.geturl())
+    setting_changed.send(Program, setting=BILLING, value=parts.geturl(), enter=True)
 
 
 def prepare_partner(url: str) -> Partner:

@@ -26,11 +26,13 @@ INSTALLED_APPS = [
     "affiliations",
     "affiliations.links",
     "affiliations.rewards",
+    "affiliations.referrals",
     # Serves the scripts of the page that shows the API of the links.
     "ninja",
     "dummy_project.shop",
     "dummy_project.partner_site",
     "dummy_project.network",
+    "dummy_project.billing",
 ]
 
 MIDDLEWARE = [
@@ -85,6 +87,11 @@ AFFILIATE_REFUND_ALERTS = ["thomas@harbour-kiln.example"]
 AFFILIATE_HOLD = timedelta(days=30)
 AFFILIATE_FLAGS = ["affiliations.rewards.flags.disposable_mail"]
 AFFILIATE_PAYOUT_MINIMUM = {"EUR": 5}
+
+# Referrals: the billing system credits who brings a friend, and is told here. The demo adds
+# the port that it is served on.
+AFFILIATE_REFERRALS_BILLING_URL = "http://127.0.0.1:8000/billing/{user_hash}/credits/"
+AFFILIATE_REFERRALS_CURRENCY = "EUR"
 
 # --- The rest -----------------------------------------------------------------------------------
 

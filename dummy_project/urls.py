@@ -13,8 +13,10 @@ urlpatterns = [
     path("", include("dummy_project.shop.urls")),
     path("router/", include("affiliations.links.urls")),
     path("api/links/", include("affiliations.links.api_urls")),
+    path("friends/", include("affiliations.referrals.urls")),
     path("partner-site/", include("dummy_project.partner_site.urls")),
     path("network/", include("dummy_project.network.urls")),
+    path("billing/", include("dummy_project.billing.urls")),
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=static("shop.svg"))),
 ]

@@ -11,6 +11,9 @@ from django.utils import timezone
 from affiliations.links import services as links
 from affiliations.links.exceptions import NotCompleted, NothingToRefund
 from affiliations.models import Conversion
+from affiliations.money import Money
+from affiliations.referrals import invoices
+from affiliations.referrals.models import Member
 from affiliations.services import reverse_conversion
 
 from .models import Order, Product
@@ -25,7 +28,8 @@ def place_order(*, user: User, product: Product) -> Order:
 
     For the partners, saving the order is all that it takes: the trigger "Order placed" listens to
     it, and records the conversion and the partner's callback in this same transaction. For the
-    networks the purchase is completed, which pays out the click that led to it, if one did.
+    networks the purchase is completed, which pays out the click that led to it, if one did. What
+    somebody has paid whom a friend has brought counts for the friend's credit.
     """
     order = Order.objects.create(
         user=user, product=product, total=product.price, currency=product.currency
@@ -39,6 +43,8 @@ def place_order(*, user: User, product: Product) -> Order:
             currency=order.currency,
             order_id=order.number,
         )
+    if member := Member.objects.filter(user=user).first():
+        invoices.pay(member, order.number, Money.of(order.total, order.currency))
     return order
 
 
@@ -56,6 +62,8 @@ def refund_order(*, order: Order) -> bool:
         reverse_conversion(conversion)
     with suppress(NothingToRefund):
         links.refund(item_id=order.product.slug, user=order.user, order_id=order.number)
+    if member := Member.objects.filter(user=order.user, invoices__reference=order.number).first():
+        invoices.refund(member, order.number)
     return True
 
 

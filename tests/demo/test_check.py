@@ -13,7 +13,7 @@ from django.conf import settings
 from affiliations.links.models import Link
 from affiliations.models import Partner, Subscription
 from affiliations.signals import visitor_identified
-from dummy_project import check, earnings, earnings_walk, network_walk, seed, walk
+from dummy_project import check, earnings, earnings_walk, friends_walk, network_walk, seed, walk
 from dummy_project.__main__ import main
 from dummy_project.network.models import Offer
 from dummy_project.partner_site.models import Deal
@@ -162,6 +162,38 @@ EARNINGS_BREAKAGES = {
 }
 
 
+#: The same, on the way of friends.
+FRIENDS_BREAKAGES = {
+    "no program": (
+        (
+            "from affiliations.referrals.models import Program\n"
+            "afterwards(lambda: Program.objects.update(active=False))"
+        ),
+        "/friends/ answered 404, not 200",
+    ),
+    "nobody joins": (
+        (
+            "from django.contrib.auth.models import User\n"
+            "from django.db.models.signals import post_save\n"
+            "post_save.disconnect(sender=User, dispatch_uid='affiliations.referrals.join')"
+        ),
+        "✗ DoesNotExist: Member matching query does not exist",
+    ),
+    "a target too far": (
+        "seed.FRIENDS['target_minor'] = 79_00",
+        "has (1000, 0), not (1000, 1000)",
+    ),
+    "a billing system elsewhere": (
+        (
+            "from affiliations.referrals.conf import settings as referrals\n"
+            "elsewhere = {'REFERRALS_BILLING_URL': 'http://127.0.0.1:1/{user_hash}'}\n"
+            "afterwards(lambda: vars(referrals).update(elsewhere))"
+        ),
+        "✗ 0 calls arrived instead of 2",
+    ),
+}
+
+
 def test_it_passes_and_shows_its_evidence(python):
     done = python("-m", "dummy_project", "--check")
 
@@ -176,6 +208,7 @@ def test_it_passes_and_shows_its_evidence(python):
         "shows 2 verified calls",
         "successful_on 20",
         "delivered, attempt 1, 204",
+        "billing: acquired_credit of -10.00 EUR to ",
         # The ten steps of the network's way, and what is beyond them.
         "302\n  ✓ the network's transaction: 10",
         "/router/xfghjde45?transaction_id=10",
@@ -230,10 +263,16 @@ def test_it_finds_what_is_broken_at_the_network(python, name):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", EARNINGS_BREAKAGES)
-def test_it_finds_what_is_broken_with_the_money(python, name):
-    breakage, reason = EARNINGS_BREAKAGES[name]
-    alone = "check.WALKS = [earnings_walk.EarningsWalk]"
+@pytest.mark.parametrize(
+    ("walk", "breakage", "reason"),
+    [
+        pytest.param(f"{walk}_walk.{walk.capitalize()}Walk", *broken, id=f"{walk}-{name}")
+        for walk, breakages in (("earnings", EARNINGS_BREAKAGES), ("friends", FRIENDS_BREAKAGES))
+        for name, broken in breakages.items()
+    ],
+)
+def test_it_finds_what_is_broken_with_the_money(python, walk, breakage, reason):
+    alone = f"check.WALKS = [{walk}]; walk.PATIENCE = 2"
 
     done = python("-c", BREAK.format(breakage=f"{alone}\n{breakage}"))
 
