@@ -21,15 +21,23 @@ def title(status: int) -> str:
 
 
 def problem(
-    status: int, code: str, detail: str, errors: Mapping[str, Sequence[str]] | None = None
+    status: int,
+    code: str,
+    detail: str,
+    errors: Mapping[str, Sequence[str]] | None = None,
+    **more: str,
 ) -> JsonResponse:
-    """Return an error; `code` never changes, and `errors` has what is wrong with each field."""
+    """Return an error; `code` never changes, and `errors` has what is wrong with each field.
+
+    `more` are members of an API's own, as the RFC allows.
+    """
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": title(status),
         "status": status,
         "detail": detail,
         "code": code,
+        **more,
     }
     if errors is not None:
         body["errors"] = [

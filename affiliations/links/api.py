@@ -5,29 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
-
-try:
-    from ninja import Header, NinjaAPI, Query
-    from ninja.openapi.docs import Swagger
-    from ninja.params.models import Body, BodyModel
-    from ninja.responses import Status
-    from ninja.security.http import HttpAuthBase
-except ImportError as error:
-    raise ImproperlyConfigured(
-        "The API of affiliations.links needs django-ninja: pip install 'django-affiliations[api]'"
-    ) from error
 
 from .. import ident, requestbody
 from ..models import Partner
-from ..problems import MEDIA_TYPE, title
 from ..requestbody import InvalidFields
+from ..rest import BODY, Bearer, Header, Query, RestAPI, Sent, Status
 from . import access, deeplinks, services
-from .access import Caller, Right
 from .models import Link
-from .refusals import HANDLERS
+from .refusals import LinksRefusals
 from .schemas import (
     NAMES,
     Acquired,
@@ -48,7 +36,7 @@ from .schemas import (
     Valid,
 )
 
-__all__ = ["api", "docs", "openapi"]
+__all__ = ["api"]
 
 MAX_LIMIT = 1000
 MAX_KEY = 255
@@ -62,89 +50,18 @@ of RFC 9457 with a `code` that never changes.
 """
 
 
-class Bearer(HttpAuthBase):
-    """An API key, or in a browser the login of staff: see access.py."""
-
-    openapi_scheme = "bearer"
-
-    def __init__(self, right: Right) -> None:
-        self.right = right
-        super().__init__()
-
-    def __call__(self, request: HttpRequest) -> Caller:
-        """Return who calls; raises Refused."""
-        return access.caller(request, self.right)
-
-
-class _SentModel(BodyModel):
-    """What requestbody.py reads; a DELETE may have it in its query too."""
-
-    @classmethod
-    def get_request_data(cls, request: Any, api: Any, path_params: Any) -> dict[str, Any]:  # noqa: ARG003
-        sent = requestbody.read(request)
-        if request.method == "DELETE":
-            query = requestbody.read_query(request.META.get("QUERY_STRING", ""))
-            if twice := sent.keys() & query.keys():
-                raise InvalidFields({name: ["Must be given once."] for name in twice})
-            sent |= query
-        request.affiliate_sent = sent
-        return {cls.__read_from_single_attr__: sent}
-
-
-class Sent(Body):  # type: ignore[misc] # ninja's own are untyped there
-    """Marks the parameter of an operation that is read from JSON or a form."""
-
-    _model = _SentModel
-
-    @classmethod
-    def _param_source(cls) -> str:
-        return "body"
-
-
-class LinksAPI(NinjaAPI):
-    """Documents forms beside JSON, and problems as what they are."""
-
-    def get_openapi_schema(self, **kwargs: Any) -> Any:
-        """Return the OpenAPI document."""
-        schema = super().get_openapi_schema(**kwargs)
-        for operations in schema["paths"].values():
-            for operation in operations.values():
-                if "requestBody" in operation:
-                    content = operation["requestBody"]["content"]
-                    content[requestbody.FORM] = content[requestbody.MULTIPART] = content[
-                        requestbody.JSON
-                    ]
-                for status, answer in operation["responses"].items():
-                    answer["description"] = title(status)
-                    if status >= 400:
-                        answer["content"] = {MEDIA_TYPE: answer["content"][requestbody.JSON]}
-        return schema
-
-
-class _Docs(Swagger):
-    """Finds the document beside itself, wherever a site has mounted the API."""
-
-    def get_openapi_url(self, api: NinjaAPI, path_params: dict[str, Any]) -> str:
-        return "openapi.json"
-
-
-api = LinksAPI(
+api = RestAPI(
+    LinksRefusals(),
     title="Affiliate links",
     version="1",
     description=DESCRIPTION.strip(),
-    # The views at the end of this module, which do not need to know where they are.
-    openapi_url=None,
-    docs=_Docs(),
+    urls_namespace="affiliations_links_api",
 )
 
 
 def refusals(*statuses: int) -> dict[int, Any]:
     """Return what every operation may answer with, and these."""
     return dict.fromkeys(sorted({400, 401, 403, 422, *statuses}), Problem)
-
-
-#: What besides may be wrong with a body.
-BODY = (413, 415)
 
 
 @api.get(
@@ -407,18 +324,3 @@ def _user(user_id: str) -> Any:
     if found is None:
         raise InvalidFields({"user_id": ["There is no such user."]})
     return found
-
-
-for kind, refuse in HANDLERS.items():
-    api.add_exception_handler(kind, refuse)
-
-
-def openapi(request: HttpRequest) -> HttpResponse:
-    """Answer with the OpenAPI document."""
-    here = request.path.removesuffix("openapi.json")
-    return JsonResponse(api.get_openapi_schema(path_prefix=here))
-
-
-def docs(request: HttpRequest) -> HttpResponse:
-    """Show the document to people."""
-    return api.docs.render_page(request, api)

@@ -5,29 +5,30 @@ Each field of the document's is taken in snake_case too.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from django.conf import settings
-from django.utils import timezone
 from pydantic import (
-    AfterValidator,
     AliasChoices,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    PlainValidator,
     StringConstraints,
-    WithJsonSchema,
     create_model,
 )
 
 from ..models.partners import UID_LENGTH
+from ..restfields import (
+    Amount,
+    AnyProblem,
+    Currency,
+    Moment,
+    OptionalAmount,
+    Told,
+    example,
+    text,
+)
 from . import landing, relay
-from .models import Link, unprintable
+from .models import Link
 from .models.links import MAX_ADDS, MAX_ITEM, MAX_PASSES, MAX_WEIGHT
 from .models.transactions import MAX_GIVEN, MAX_ORDER
 
@@ -51,55 +52,6 @@ def named(field: str, default: Any = ..., **more: Any) -> Any:
     return Field(default, validation_alias=aliases, description=description, **more)
 
 
-def _as_text(value: Any) -> Any:
-    """Take a number for its digits: many shops count their items, orders and users."""
-    if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        return format(value, "f" if isinstance(value, Decimal) else "d")
-    return value
-
-
-def _printable(text: str) -> str:
-    if unprintable(text):
-        raise ValueError("must not contain control characters")
-    return text
-
-
-def _text(*, least: int, most: int, number: str) -> Any:
-    text = {"type": "string", "minLength": least, "maxLength": most}
-    return (
-        BeforeValidator(_as_text),
-        StringConstraints(strip_whitespace=True, min_length=least, max_length=most),
-        AfterValidator(_printable),
-        WithJsonSchema({"anyOf": [text, {"type": number}]}),
-    )
-
-
-def _amount(value: Any) -> Decimal | int | str | None:
-    if value is None or value == "":  # a field of a form that was left empty
-        return None
-    # Money itself says what is wrong with the rest, and no float ever comes here.
-    if isinstance(value, bool) or not isinstance(value, Decimal | int | str):
-        raise ValueError("must be a number such as 12.50")
-    return value
-
-
-def _needed(value: Decimal | int | str | None) -> Decimal | int | str:
-    if value is None:
-        raise ValueError("must be a number such as 12.50")
-    return value
-
-
-def _or_none(value: Any) -> Any:
-    return None if value == "" else value
-
-
-def _within_reason(moment: datetime) -> datetime:
-    # Outside of these no time zone's clock, or no database, could show it.
-    if not 2000 <= moment.year < 9999:
-        raise ValueError("must be between the years 2000 and 9998")
-    return moment.astimezone(UTC) if settings.USE_TZ else timezone.make_naive(moment)
-
-
 def _as_list(value: Any) -> Any:
     # A form does not tell one from a list of one.
     return [value] if isinstance(value, str) else value
@@ -109,43 +61,10 @@ def _as_page(value: Any) -> Any:
     return {"url": value} if isinstance(value, str) else value
 
 
-Item = Annotated[str, *_text(least=1, most=MAX_ITEM, number="integer")]
-UserId = Annotated[str, *_text(least=1, most=200, number="integer")]
-Order = Annotated[str, *_text(least=0, most=MAX_ORDER, number="integer")]
-Given = Annotated[str, *_text(least=0, most=MAX_GIVEN, number="number")]
-NUMBER: list[dict[str, Any]] = [
-    {"type": "number"},
-    {"type": "string", "pattern": r"^[+-]?[0-9]+(\.[0-9]+)?$", "maxLength": 40},
-]
-OptionalAmount = Annotated[
-    Decimal | int | str | None,
-    PlainValidator(_amount),
-    WithJsonSchema({"anyOf": [*NUMBER, {"type": "null"}]}),
-]
-Amount = Annotated[
-    Decimal | int | str,
-    PlainValidator(_amount),
-    AfterValidator(_needed),
-    WithJsonSchema({"anyOf": NUMBER}),
-]
-Moment = Annotated[
-    AwareDatetime | None,
-    BeforeValidator(_or_none),
-    AfterValidator(lambda moment: moment and _within_reason(moment)),
-    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
-]
-Currency = Annotated[str, StringConstraints(pattern="^([A-Za-z]{3})?$")]
-
-
-class Told(BaseModel):
-    """The base of what the API is told: a field that nobody knows may be a misspelt floor price."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-def example(**fields: Any) -> ConfigDict:
-    """Show one in the document."""
-    return ConfigDict(json_schema_extra={"examples": [fields]})
+Item = Annotated[str, *text(least=1, most=MAX_ITEM, number="integer")]
+UserId = Annotated[str, *text(least=1, most=200, number="integer")]
+Order = Annotated[str, *text(least=0, most=MAX_ORDER, number="integer")]
+Given = Annotated[str, *text(least=0, most=MAX_GIVEN, number="number")]
 
 
 class OtherPage(Told):
@@ -370,14 +289,7 @@ class Refunded(BaseModel):
     transaction: int
 
 
-class FieldError(BaseModel):
-    """What is wrong with a field."""
-
-    field: str
-    message: str
-
-
-class Problem(BaseModel):
+class Problem(AnyProblem):
     """Why something was not done."""
 
     model_config = example(
@@ -388,10 +300,3 @@ class Problem(BaseModel):
         code="amount-not-positive",
         errors=[{"field": "AmountPaid", "message": "must be above zero"}],
     )
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    errors: list[FieldError] = []

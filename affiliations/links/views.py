@@ -8,8 +8,10 @@ from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
 
+from .. import access
 from ..problems import problem
-from . import access, routing, services
+from . import routing, services
+from .access import READ
 from .conf import settings
 from .exceptions import UnknownLink
 
@@ -51,7 +53,7 @@ def wants_json(request: HttpRequest) -> bool:
 def as_json(request: HttpRequest, path: str) -> HttpResponse:
     """Tell a program what the API's own address tells it."""
     try:
-        caller = access.caller(request, access.READ)
+        caller = access.caller(request, READ)
         link = services.find_link(path, partner=caller.partner_id)
     except access.Refused as error:
         return problem(error.status, error.code, str(error))

@@ -13,6 +13,12 @@ class ReferralsConfig(AppConfig):
     label = "affiliations_referrals"
     verbose_name = _("Affiliate referrals")
     default_auto_field = "django.db.models.BigAutoField"
+    #: What API keys may be let do here.
+    api_scopes = {
+        "referrals:read": _("read programs and the statements of members"),
+        "referrals:write": _("make, change and delete programs"),
+        "referrals:register": _("register members, and report what they have paid"),
+    }
 
     def ready(self) -> None:
         """Connect checks and receivers; never raises for a wrong setting."""

@@ -1,4 +1,4 @@
-"""Why somebody cannot be registered, or what they have paid cannot be noted."""
+"""Why a program cannot be, somebody not be registered, or what they have paid not be noted."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ __all__ = [
     "AlreadyRegistered",
     "CircularReferral",
     "InvalidMember",
+    "InvalidProgram",
+    "NoProgram",
     "NotRegistered",
     "ProgramEnded",
+    "ProgramInUse",
     "SelfReferral",
     "UnknownMember",
     "UnknownProgram",
@@ -40,6 +43,22 @@ class InvalidMember(NotRegistered, ValueError):
     code = "invalid-member"
 
 
+class InvalidProgram(AffiliationsError, ValueError):
+    """A program cannot be as it is given; `errors` has the problems of each field, by its name."""
+
+    code = "invalid-program"
+
+    def __init__(self, errors: dict[str, list[str]]) -> None:
+        self.errors = errors
+        super().__init__("; ".join(f"{name}: {' '.join(said)}" for name, said in errors.items()))
+
+
+class ProgramInUse(AffiliationsError, RuntimeError):
+    """A program cannot be deleted: it has members."""
+
+    code = "program-in-use"
+
+
 class ProgramEnded(NotRegistered, RuntimeError):
     """The program is not active, has not begun, or is over."""
 
@@ -62,3 +81,9 @@ class UnknownProgram(AffiliationsError, LookupError):
     """There is no such program, or none at all."""
 
     code = "unknown-program"
+
+
+class NoProgram(UnknownProgram):
+    """There is no program at all, so that nobody can be a member."""
+
+    code = "no-program"

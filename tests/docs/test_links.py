@@ -101,10 +101,8 @@ def test_the_endpoints_and_scopes_are_those_of_the_code():
 def test_the_codes_are_those_of_the_code():
     shown = {code for cells in rows(API) if cells[0][0].isdigit() for code in quoted(cells[1])}
     package = DOCS.parent / "affiliations"
-    names = ("problems.py", "requestbody.py", "exceptions.py")
-    links = ("exceptions.py", "access.py", "refusals.py", "api_urls.py")
-    source = "".join(text(package / each) for each in names)
-    source += "".join(text(package / "links" / each) for each in links)
+    names = ("access", "requestbody", "restrefusals", "exceptions", "links/exceptions")
+    source = "".join(text(package / f"{each}.py") for each in names)
     said = set(re.findall(r'code = "([a-z]+(?:[-_][a-z]+)+)"', source))
     said |= set(re.findall(r'(?:Refused|problem)\(\d{3}, "([a-z-]+)"', source))
     assert shown <= said

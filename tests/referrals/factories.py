@@ -2,6 +2,7 @@
 
 from itertools import count
 
+from affiliations.models import ApiKey
 from affiliations.money import Money
 from affiliations.referrals import services
 from affiliations.referrals.models import Program
@@ -38,3 +39,11 @@ def balance(member):
     """Return what is owed to a member and what is available of it, in minor units."""
     total, available, _ = ledger.balance(ledger.account_of(member.holder, member.currency))
     return total, available
+
+
+SCOPES = ("referrals:read", "referrals:write", "referrals:register")
+
+
+def make_key(scopes=SCOPES, partner=None):
+    """Return the token of a key that may do everything, or what is said."""
+    return ApiKey.objects.issue(name="a program", scopes=scopes, partner=partner)[1]

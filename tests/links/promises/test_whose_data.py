@@ -10,6 +10,7 @@ from django.core import serializers
 from django.db import transaction
 from django.test import Client
 
+from affiliations.access import Right
 from affiliations.links import access, api_urls, routing, services
 from affiliations.links.api import api
 from affiliations.links.models import LandingPage, Link, Transaction
@@ -81,7 +82,7 @@ def operations() -> set[str]:
     return {ROUTER, *(f"{method.upper()} {path}" for path in paths for method in paths[path])}
 
 
-def right(operation: str) -> access.Right:
+def right(operation: str) -> Right:
     """Return what an operation asks for, as the API has it."""
     path = operation.split()[1]
     for router in api._get_bound_routers():

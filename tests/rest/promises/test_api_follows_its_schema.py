@@ -1,0 +1,127 @@
+"""Each API follows its own document: schemathesis makes cases of it, and judges the answers by it.
+
+As raw WSGI, on the database that runs; half of the cases are about what is there.
+"""
+
+import logging
+import os
+import sys
+from collections import Counter
+
+import pytest
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
+from django.http import HttpResponse, JsonResponse
+from schemathesis.core.failures import FailureGroup, ServerError
+from schemathesis.openapi.checks import (
+    IgnoredAuth,
+    JsonSchemaError,
+    UndefinedContentType,
+    UndefinedStatusCode,
+    UseAfterFree,
+)
+
+from affiliations import access
+from affiliations.links import refusals, services
+from affiliations.links.access import READ
+from affiliations.links.exceptions import UnknownLink
+from affiliations.links.models import Link
+from affiliations.problems import MEDIA_TYPE
+from affiliations.restrefusals import Refusals
+from tests.links.rest import LinksRun
+from tests.referrals.rest import ReferralsRun
+
+pytestmark = pytest.mark.django_db
+
+#: How many cases the long form makes, and how many the short one, unless these take too long.
+CASES = int(os.environ.get("AFFILIATIONS_CASES", "200000"))
+SHORT, SECONDS = 20_000, 30
+
+
+@pytest.fixture(autouse=True)
+def served():
+    """Serve as in production, but within the transaction of the test, and quietly."""
+    logging.disable(logging.CRITICAL)
+    between = (request_started, request_finished)
+    for signal in between:
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in between:
+        signal.connect(close_old_connections)
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize(
+    ("number", "seconds"),
+    [
+        (SHORT, SECONDS),
+        pytest.param(CASES, float("inf"), marks=[pytest.mark.long, pytest.mark.timeout(7200)]),
+    ],
+)
+@pytest.mark.parametrize("kind", [LinksRun, ReferralsRun], ids=lambda kind: kind.mount)
+def test_every_answer_is_as_the_document_says(kind, number, seconds, capsys):
+    run = kind()
+    run.send(number, seconds)
+    if number == CASES:
+        statuses = Counter()
+        for (_, status), times in run.seen.items():
+            statuses[status] += times
+        with capsys.disabled():
+            told = f"{run.seen.total():,} cases, answers {dict(sorted(statuses.items()))}"
+            sys.stdout.write(f"\n{told}\n")
+    # Each operation did what it is there for, and refused what it should.
+    for label in run.operations:
+        found = {status for each, status in run.seen if each == label}
+        assert {200, 201, 204} & found, (label, found)
+        assert not run.refuses(label) or any(400 <= each < 500 for each in found), (label, found)
+    assert run.deleted
+
+
+def open_to_everybody(monkeypatch):
+    caller = access.caller
+
+    def let_in(request, right):
+        return access.Caller(None, "x") if right is READ else caller(request, right)
+
+    monkeypatch.setattr(access, "caller", let_in)
+
+
+def with_a_status_of_its_own(monkeypatch):
+    monkeypatch.setitem(refusals.STATUSES, UnknownLink, 410)
+
+
+def with_half_a_problem(monkeypatch):
+    def problem(self, status, code, *rest):
+        return JsonResponse({"code": code}, status=status, content_type=MEDIA_TYPE)
+
+    monkeypatch.setattr(Refusals, "problem", problem)
+
+
+def with_html_for_an_error(monkeypatch):
+    monkeypatch.setattr(Refusals, "problem", lambda self, status, *_: HttpResponse(status=status))
+
+
+def that_fails(monkeypatch):
+    monkeypatch.setattr(services, "find_link", lambda path, **_: Link.objects.get(path=path))
+
+
+def that_keeps_what_is_deleted(monkeypatch):
+    monkeypatch.setattr(services, "delete_link", services.find_link)
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        (open_to_everybody, IgnoredAuth),
+        (with_a_status_of_its_own, UndefinedStatusCode),
+        (with_half_a_problem, JsonSchemaError),
+        (with_html_for_an_error, UndefinedContentType),
+        (that_fails, ServerError),
+        (that_keeps_what_is_deleted, UseAfterFree),
+    ],
+)
+def test_teeth(variant, expected, monkeypatch):
+    variant(monkeypatch)
+    with pytest.raises(FailureGroup) as caught:
+        LinksRun().send(SHORT)
+    assert caught.group_contains(expected)
