@@ -40,8 +40,8 @@ def statement(
     `currency` than the member's own is summed where that is asked for.
     """
     rows = Operation.objects.using(router.db_for_write(Operation)).filter(member=member)
-    kinds = rows.filter(entry__account__currency=currency or member.currency)
-    kinds = kinds.order_by().values("kind")
+    moved = rows.filter(entry__account__currency=currency or member.currency)
+    kinds = moved.order_by().values("kind")
     sums = {
         row["kind"]: joined(row, "sum") for row in kinds.annotate(**halves("sum", "entry__minor"))
     }
