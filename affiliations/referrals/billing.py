@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
+from django.db import router
+
 from .. import outbox
 from ..models import Callback
 from ..money import major
 from .conf import PLACEHOLDERS, USER_HASH, settings, template
-from .models import Operation
+from .models import Member, Operation
 
 __all__ = ["tell"]
 
@@ -25,16 +27,19 @@ def tell(operations: Sequence[Operation]) -> None:
     not set.
     """
     url = template(settings.REFERRALS_BILLING_URL)
-    if not url:
+    if not url or not operations:
         return
-    written = outbox.enqueue([_callback(url, each) for each in operations])
-    for operation, callback in zip(operations, written, strict=True):
+    # By themselves they would be read from a replica, which may not know of them yet.
+    members = Member.objects.using(router.db_for_write(Member))
+    members = members.select_related("program", "indicator")
+    about = members.in_bulk({each.about_id for each in operations})
+    calls = [_callback(url, each, about[each.about_id]) for each in operations]
+    for operation, callback in zip(operations, outbox.enqueue(calls), strict=True):
         operation.callback = callback
         operation.save(update_fields=["callback"])
 
 
-def _callback(url: str, operation: Operation) -> Callback:
-    about = operation.about
+def _callback(url: str, operation: Operation, about: Member) -> Callback:
     callback = Callback(method=Callback.Method.POST, created_on=operation.created_on)
     if outbox.aim(callback, url, {USER_HASH: operation.member.user_hash}, PLACEHOLDERS):
         callback.body = urlencode(

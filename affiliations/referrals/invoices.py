@@ -7,7 +7,7 @@ reported once, totals are what counts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import models, router
 from django.utils import timezone
@@ -22,6 +22,9 @@ from .services import locked, settle
 
 __all__ = ["pay", "refund", "report_total"]
 
+#: So far a clock may be ahead. What was reported for later makes all that follows late.
+AHEAD = timedelta(days=1)
+
 
 def report_total(member: Member, total: Money, *, reported_on: datetime | None = None) -> int:
     """Note what a member has paid until now, all in all; the same again changes nothing.
@@ -29,11 +32,11 @@ def report_total(member: Member, total: Money, *, reported_on: datetime | None =
     A total below the last one is a refund, unless it was `reported_on` before that one: then it is
     late, and changes nothing. Returns in minor units what the member's indicator gains by it, or
     below zero loses. Raises InvalidMoney where it is below zero or not in the member's currency,
-    and ValueError for a `reported_on` that is no moment as the site has them.
+    and ValueError for a `reported_on` that is no moment as the site has them, or is yet to come.
     """
     _check(member, total)
-    if reported_on is not None and not is_moment(reported_on):
-        raise ValueError(f"reported_on: must be a moment, not {reported_on!r:.60}")
+    if reported_on is not None:
+        _check_moment(reported_on)
 
     def note(row: Member) -> None:
         when = reported_on or timezone.now()
@@ -55,7 +58,8 @@ def pay(member: Member, reference: str, money: Money) -> int:
     def note(row: Member) -> None:
         invoice = _invoice(row, reference)
         if invoice.minor not in (0, money.minor):
-            raise InvalidTransition(f"reference: {reference!r:.80} was paid with {invoice.money}")
+            was = Money(invoice.minor, row.currency)
+            raise InvalidTransition(f"reference: {reference!r:.80} was paid with {was}")
         invoice.minor = money.minor
         invoice.save(update_fields=["minor"])
         _sum(row)
@@ -81,7 +85,8 @@ def refund(member: Member, reference: str, refunded: Money | None = None) -> int
         if not back and refunded is None:
             raise InvalidMoney(f"refunded: how much, of {reference!r:.80} that nobody has paid?")
         if invoice.minor and back > invoice.minor:
-            raise InvalidMoney(f"refunded: must not be more than was paid, {invoice.money}")
+            most = Money(invoice.minor, row.currency)
+            raise InvalidMoney(f"refunded: must not be more than was paid, {most}")
         invoice.refunded_minor = max(invoice.refunded_minor, back)
         invoice.save(update_fields=["refunded_minor"])
         _sum(row)
@@ -96,6 +101,14 @@ def _check(member: Member, money: object) -> None:
         raise InvalidMoney("amount: must not be below zero")
     if money.currency != member.currency:
         raise InvalidMoney(f"currency: the member is in {member.currency}, not {money.currency}")
+
+
+def _check_moment(moment: object) -> None:
+    # Of the first years not all have a date in UTC, and MariaDB has none before 1000.
+    if not isinstance(moment, datetime) or not is_moment(moment) or moment.year <= 1000:
+        raise ValueError(f"reported_on: must be a moment, not {moment!r:.60}")
+    if moment > timezone.now() + AHEAD:
+        raise ValueError(f"reported_on: must not be after today, not {moment}")
 
 
 def _check_reference(reference: object) -> None:

@@ -13,6 +13,7 @@ from django.db import IntegrityError, connections, models, router, transaction
 from django.utils import timezone
 
 from ..rewards import ledger
+from ..rewards.isolation import hold_to
 from ..rewards.models import Entry
 from ..savepoints import retried
 from . import billing
@@ -32,6 +33,8 @@ from .signals import credit_acquired, credit_lost, member_registered
 __all__ = ["find_member", "register", "settle", "usual_program"]
 
 Kind = Operation.Kind
+#: So far up somebody is looked for who is to be brought by whom they have brought.
+FURTHEST = 100
 
 
 def find_member(user_hash: str) -> Member:
@@ -89,6 +92,8 @@ def register(
 def _register(
     user_hash: str, indicator: Member | None, program: Program | None, user: Any, using: str
 ) -> Member:
+    # Elsewhere it would not be seen who was faster.
+    hold_to(connections[using])
     now = timezone.now()
     if indicator is not None:
         if indicator.user_hash == user_hash or (user and indicator.user_id == user.pk):
@@ -97,7 +102,9 @@ def _register(
     else:
         chosen = (program or usual_program()).pk
     _refuse_again(user_hash, user, indicator, using)
-    promised = Program.objects.using(using).get(pk=chosen)
+    promised = Program.objects.using(using).filter(pk=chosen).first()
+    if promised is None:
+        raise UnknownProgram("program: there is none such, or none any more")
     if promised.max_referrals is not None:
         promised = locked(Program.objects.using(using), chosen)
     if not promised.is_open(now):
@@ -135,17 +142,23 @@ def _refuse_again(user_hash: str, user: Any, indicator: Member | None, using: st
     there = Member.objects.using(using).filter(same).first()
     if there is None:
         return
-    if indicator is not None:
-        above: Member | None = indicator
-        while above is not None:
-            if above.pk == there.pk:
-                raise CircularReferral("indicator: they were brought by whom they are to bring")
-            above = above.indicator
+    rows = Member.objects.using(using)
+    above = indicator.pk if indicator is not None else None
+    for _ in range(FURTHEST):
+        if above is None:
+            break
+        if above == there.pk:
+            raise CircularReferral("indicator: they were brought by whom they are to bring")
+        above = rows.values_list("indicator", flat=True).get(pk=above)
     raise AlreadyRegistered("user_hash: is registered already")
 
 
 def locked(rows: models.QuerySet[Any], pk: int) -> Any:
-    """Return a row that nobody else changes until the transaction is over."""
+    """Return a row that nobody else changes until the transaction is over.
+
+    Raises ImproperlyConfigured on a connection where that would be in vain, see isolation.py.
+    """
+    hold_to(connections[rows.db])
     no_key = connections[rows.db].features.has_select_for_no_key_update
     return rows.select_for_update(no_key=no_key).get(pk=pk)
 

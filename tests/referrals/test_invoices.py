@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from affiliations.exceptions import InvalidMoney, InvalidTransition
 from affiliations.money import Money
-from affiliations.referrals import invoices
+from affiliations.referrals import invoices, services
 from affiliations.referrals.models import Invoice, Operation
 from affiliations.referrals.signals import credit_acquired, credit_lost
 from affiliations.referrals.statements import statement
@@ -153,6 +153,18 @@ def test_a_statement_is_read_page_by_page(anna, django_assert_num_queries):
     rest = statement(anna, before=first.older)
     assert rest.older is None
     assert len(first.operations) + len(rest.operations) == 1 + 4 * 2 + 2
+
+
+def test_a_statement_sums_each_currency_by_itself(anna):
+    dollars = make_program(currency="USD", credit_minor=7, target_minor=0, reward_minor=3)
+    make_member(anna)
+    services.register("in-dollars", indicator=anna, program=dollars)
+    assert statement(anna)[:3] == statement(anna, currency="EUR")[:3] == (2000, 0, 0)
+    assert statement(anna, currency="USD")[:3] == (0, 3, 0)
+    assert {each.entry.account.currency for each in statement(anna).operations if each.entry} == {
+        "EUR",
+        "USD",
+    }
 
 
 def test_what_is_held_is_never_let_go_by_time(anna, ben):

@@ -48,6 +48,7 @@ from affiliations.management.commands import (  # noqa: E402, F401 - so that no 
 )
 from affiliations.models import Callback, CallbackAttempt  # noqa: E402
 from affiliations.signing import new_webhook_id  # noqa: E402
+from tests.referrals.promises import registrar  # noqa: E402
 from tests.rewards.promises import payer, trader  # noqa: E402
 from tests.shop.models import Order  # noqa: E402
 
@@ -265,6 +266,8 @@ ROLES: dict[str, Callable[..., None]] = {
     "draft": payer.draft,
     "pay": payer.pay,
     "trade": trader.trade,
+    "register": registrar.register,
+    "report": registrar.report,
     "run tasks": run_tasks,
     "have tables of tasks": have_tables_of_tasks,
     "admin": lambda *, arguments: django_admin(*arguments),
@@ -366,6 +369,7 @@ BREAKAGES: dict[str, Callable[[], None]] = {
     "unlocked payouts": trader.unlocked_payouts,
     "unlocked refunds": trader.unlocked_refunds,
     "unlocked spending": trader.unlocked_spending,
+    "unjoined": registrar.unjoined,
 }
 
 

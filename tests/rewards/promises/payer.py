@@ -29,14 +29,14 @@ def draft(*, slice_of: int, passes: int = 0, statement: int = 0, behind: bool = 
     """
     payouts.SLICE = slice_of
     _die_later(passes)
-    _die_at(statement, behind)
+    die_at(statement, behind)
     payouts.make_payouts(currency="EUR")
 
 
 def pay(*, book: str, passes: int = 0, statement: int = 0, behind: bool = False) -> None:
     """Approve what is drafted, send what is approved, and ask again of what is not settled."""
     _die_later(passes)
-    _die_at(statement, behind)
+    die_at(statement, behind)
     for batch in PayoutBatch.objects.filter(payouts__state="draft").distinct():
         payouts.approve_batch(batch)
     for payout in Payout.objects.filter(state="approved"):
@@ -78,7 +78,7 @@ def _die_later(passes: int) -> None:
     faults.reach = later
 
 
-def _die_at(statement: int, behind: bool) -> None:
+def die_at(statement: int, behind: bool) -> None:
     """Die at the statement of that number, if it is above zero. What is last is before COMMIT."""
     left = statement
 
