@@ -13,6 +13,7 @@ __all__ = [
     "SelfReferral",
     "UnknownMember",
     "UnknownProgram",
+    "UnreadableMembers",
 ]
 
 
@@ -62,3 +63,9 @@ class UnknownProgram(AffiliationsError, LookupError):
     """There is no such program, or none at all."""
 
     code = "unknown-program"
+
+
+class UnreadableMembers(AffiliationsError, ValueError):
+    """A file is not what members can be read from; says why in words."""
+
+    code = "unreadable-members"
