@@ -15,7 +15,15 @@ from .. import dates, firing
 from ..exceptions import InvalidMoney
 from ..money import DECIMAL_PLACES, Money
 
-__all__ = ["MomentField", "PickMany", "PickOne", "RowsField", "minor_of", "trigger_choices"]
+__all__ = [
+    "MomentField",
+    "PickMany",
+    "PickOne",
+    "RowsField",
+    "major_of",
+    "minor_of",
+    "trigger_choices",
+]
 
 
 class MomentField(forms.DateTimeField):
@@ -67,6 +75,16 @@ def _can_be(key: Any, value: Any) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def major_of(minor: int | None, currency: str) -> Decimal | int | None:
+    """Return an amount as it is typed; as it is stored where there is no such currency."""
+    if minor is None:
+        return None
+    try:
+        return Money(minor, currency).amount
+    except InvalidMoney:
+        return minor
 
 
 def minor_of(amount: Decimal | int, currency: str) -> int:
