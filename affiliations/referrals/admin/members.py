@@ -12,6 +12,7 @@ from django.db import connections, models, router
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -35,12 +36,15 @@ from ...sums import halves, joined
 from .. import services, statements
 from ..exceptions import NotRegistered
 from ..models import Member, Operation, Program
+from ..models.members import MAX_HASH
 from . import wording
 
 #: Of whom somebody has brought, on a page.
 MOST_BROUGHT = 25
 #: Operations on a page.
 MOST_OPERATIONS = 50
+#: Characters of a hash in a table: one of 64 would leave no room for what else there is.
+MOST_OF_HASH = 20
 #: What is behind every hash that begins like another: they are of visible ASCII.
 BEHIND = "\x7f"
 
@@ -74,7 +78,7 @@ class MemberForm(forms.ModelForm):  # type: ignore[type-arg]
 class MemberAdmin(RecordAdmin):
     form = MemberForm
     list_display = ("user_hash", "user_", "program_", "indicator_", "paid_", "state", "since")
-    list_filter = ("program", happened("indicator", gettext_lazy("brought by somebody")))
+    list_filter = ("program", happened("indicator", gettext_lazy("being brought by somebody")))
     ordering = ("-pk",)
     list_per_page = 50
     search_fields = ("user_hash",)
@@ -127,7 +131,9 @@ class MemberAdmin(RecordAdmin):
 
     @admin.display(description=gettext_lazy("brought by"))
     def indicator_(self, member: Member) -> Any:
-        return link(self.admin_site, member.indicator) if member.indicator else NOTHING
+        if member.indicator is None:
+            return NOTHING
+        return link(self.admin_site, member.indicator, most=MOST_OF_HASH)
 
     @admin.display(description=gettext_lazy("has paid"))
     def paid_(self, member: Member) -> str:
@@ -139,7 +145,7 @@ class MemberAdmin(RecordAdmin):
 
     @admin.display(description=gettext_lazy("registered"))
     def since(self, member: Member) -> str:
-        return moment(member.registered_on)
+        return str(date_format(local(member.registered_on), "DATE_FORMAT"))
 
     # Adding one
 
@@ -177,8 +183,10 @@ class MemberAdmin(RecordAdmin):
             "code": member.code,
             "user": self.user_(member),
             "program": self.program_(member),
-            "indicator": self.indicator_(member),
-            "registered_on": self.since(member),
+            "indicator": link(self.admin_site, member.indicator, most=MAX_HASH)
+            if member.indicator
+            else NOTHING,
+            "registered_on": moment(member.registered_on),
             "brought": f"{written(min(counted, BOUND))}{'+' if counted > BOUND else ''}",
             "percent": wording.percent(member),
             "far": wording.far(member),
@@ -202,7 +210,7 @@ class MemberAdmin(RecordAdmin):
         return {
             "rows": [
                 {
-                    "link": link(self.admin_site, each),
+                    "link": link(self.admin_site, each, most=MOST_OF_HASH),
                     "when": local(each.registered_on),
                     "paid": money(each.paid_minor, each.currency),
                     "badge": wording.standing(each),
@@ -228,7 +236,7 @@ class MemberAdmin(RecordAdmin):
                     "kind": each.get_kind_display(),
                     "about": NOTHING
                     if each.about_id == member.pk
-                    else link(self.admin_site, each.about),
+                    else link(self.admin_site, each.about, most=MOST_OF_HASH),
                     "amount": NOTHING if entry is None else signed(each.minor, currency),
                     "is_less": each.minor < 0,
                     "sum": NOTHING if entry is None else amount(sums[currency], currency),
