@@ -21,6 +21,7 @@ __all__ = [
     "PickOne",
     "RowsField",
     "can_be",
+    "major_of",
     "minor_of",
     "trigger_choices",
 ]
@@ -76,6 +77,16 @@ def can_be(key: Any, value: Any) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def major_of(minor: int | None, currency: str) -> Decimal | int | None:
+    """Return an amount as it is typed; as it is stored where there is no such currency."""
+    if minor is None:
+        return None
+    try:
+        return Money(minor, currency).amount
+    except InvalidMoney:
+        return minor
 
 
 def minor_of(amount: Decimal | int, currency: str) -> int:

@@ -16,6 +16,7 @@ __all__ = [
     "SelfReferral",
     "UnknownMember",
     "UnknownProgram",
+    "UnreadableMembers",
 ]
 
 
@@ -87,3 +88,9 @@ class NoProgram(UnknownProgram):
     """There is no program at all, so that nobody can be a member."""
 
     code = "no-program"
+
+
+class UnreadableMembers(AffiliationsError, ValueError):
+    """A file is not what members can be read from; says why in words."""
+
+    code = "unreadable-members"

@@ -12,9 +12,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ...admin.fields import MomentField, minor_of, trigger_choices
-from ...exceptions import InvalidMoney
-from ...money import DECIMAL_PLACES, Money
+from ...admin.fields import MomentField, major_of, minor_of, trigger_choices
+from ...money import DECIMAL_PLACES
 from .. import terms
 from ..models import CommissionRule
 from ..models.rules import MAX_TIERS
@@ -235,12 +234,12 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
         if rule.pk is None:
             return
         for name in AMOUNTS:
-            self.initial[name] = _major(getattr(rule, name), rule.currency)
+            self.initial[name] = major_of(getattr(rule, name), rule.currency)
         agreed = rule.terms
         self.initial["tiers"] = [
             (
-                _major(tier.start, rule.currency) if agreed.by_amount else tier.start,
-                _major(tier.rate, rule.currency)
+                major_of(tier.start, rule.currency) if agreed.by_amount else tier.start,
+                major_of(tier.rate, rule.currency)
                 if isinstance(tier.rate, int)
                 else terms.plain(tier.rate),
             )
@@ -298,16 +297,6 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
                 }
             )
         super().add_error(field, error)
-
-
-def _major(minor: Any, currency: str) -> Any:
-    """Return an amount as it is typed; as it is stored where there is no such currency."""
-    if minor is None:
-        return None
-    try:
-        return Money(minor, currency).amount
-    except InvalidMoney:
-        return minor
 
 
 def _whole(number: Decimal) -> int:
