@@ -137,9 +137,10 @@ class RestAPI(NinjaAPI):
         return schema
 
     def routes(self) -> list[URLPattern]:
-        """Return where the operations are, without a page of ninja's own."""
+        """Return where the operations are, each place once, without a page of ninja's own."""
         patterns = (each for each in self.urls[0] if isinstance(each, URLPattern))
-        return [each for each in patterns if each.name != "api-root"]
+        ours = {str(each.pattern): each for each in patterns if each.name != "api-root"}
+        return [*ours.values()]
 
     def patterns(self, *, slashes: bool = False) -> list[URLPattern]:
         """Return the API's addresses; with `slashes`, each without the one at its end as well."""

@@ -29,6 +29,7 @@ __all__ = [
     "FieldError",
     "Moment",
     "OptionalAmount",
+    "ShownMoment",
     "Told",
     "example",
     "or_none",
@@ -89,6 +90,10 @@ def _within_reason(moment: datetime) -> datetime:
     return moment.astimezone(UTC) if settings.USE_TZ else timezone.make_naive(moment)
 
 
+def _in_utc(moment: datetime) -> datetime:
+    return (timezone.make_aware(moment) if timezone.is_naive(moment) else moment).astimezone(UTC)
+
+
 NUMBER: list[dict[str, Any]] = [
     {"type": "number"},
     {"type": "string", "pattern": r"^[+-]?[0-9]+(\.[0-9]+)?$", "maxLength": 40},
@@ -110,6 +115,8 @@ Moment = Annotated[
     AfterValidator(lambda moment: moment and _within_reason(moment)),
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
 ]
+#: A moment in an answer: with a zone, also where the site has local time.
+ShownMoment = Annotated[datetime, AfterValidator(_in_utc)]
 Currency = Annotated[str, StringConstraints(pattern="^([A-Za-z]{3})?$")]
 
 

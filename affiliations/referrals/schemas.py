@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -21,6 +20,7 @@ from ..restfields import (
     Currency,
     Moment,
     OptionalAmount,
+    ShownMoment,
     Told,
     example,
     or_none,
@@ -155,8 +155,8 @@ class Program(BaseModel):
     depth: int
     max_per_indicator: int | None
     max_referrals: int | None
-    valid_from: datetime | None
-    valid_until: datetime | None
+    valid_from: ShownMoment | None
+    valid_until: ShownMoment | None
     link: str
 
 
@@ -208,7 +208,7 @@ class Entry(BaseModel):
     amount: Number
     currency: str
     about: str
-    date: datetime
+    date: ShownMoment
 
 
 class Statement(BaseModel):
