@@ -893,4 +893,4 @@ def test_nothing_but_the_api_needs_ninja():
         check=True,
     )
     said = "The REST API needs django-ninja: pip install 'django-affiliations[api]'"
-    assert done.stdout.splitlines() == [f"links {said}", f"referrals {said}"]
+    assert done.stdout.splitlines()[-2:] == [f"links {said}", f"referrals {said}"]

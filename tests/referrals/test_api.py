@@ -68,7 +68,7 @@ def api(live_server, transactional_db):
 
 
 @pytest.fixture(
-    params=[("json", True), ("json", False), ("form", True), ("form", False), ("parts", False)],
+    params=[("json", True), ("form", False), ("parts", True)],
     ids=lambda param: f"{param[0]}{'/' if param[1] else ''}",
 )
 def each(request, live_server, transactional_db):
@@ -377,13 +377,11 @@ def test_a_program_is_deleted_while_it_has_no_members(each):
     assert Program.objects.get() == used
 
 
-@pytest.mark.parametrize(
-    "number", ["0", "999999", "x", "-1", "1.0", "%C2%B2", "9" * 40, str(2**63), "%00", "1 "]
-)
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_a_program_that_is_not_there(api, method, number):
-    answer = api.send(method, f"program/{number}", {} if method == "PUT" else None)
-    refused(answer, 404, "unknown-program", error="ID not found")
+def test_a_program_that_is_not_there(api, method):
+    for number in ("0", "99999", "x", "-1", "1.0", "%C2%B2", "9" * 40, str(2**63), "%00", "1 "):
+        answer = api.send(method, f"program/{number}", {} if method == "PUT" else None)
+        refused(answer, 404, "unknown-program", error="ID not found")
 
 
 def test_a_program_that_somebody_joins_while_it_is_deleted(db, client, monkeypatch):
@@ -630,13 +628,13 @@ def test_a_report_may_name_the_member_in_its_body_too(each):
     assert answer.json() == {"acquired_credit": 20}
 
 
-@pytest.mark.parametrize("name", ["nobody", "%C3%A9", "a%20b", "x" * 300, "%00", "USER-1"])
-def test_a_member_that_is_not_there(api, name):
+def test_a_member_that_is_not_there(api):
     services.register("user-1", program=make_program())
-    answer = api.put(f"invoice/user/{name}", total_amount_paid=1)
-    refused(answer, 404, "unknown-member", error="User hash not found")
-    answer = api.get(f"statement/{name}")
-    refused(answer, 404, "unknown-member", error="User hash not found")
+    for name in ("nobody", "%C3%A9", "a%20b", "x" * 300, "%00", "USER-1"):
+        answer = api.put(f"invoice/user/{name}", total_amount_paid=1)
+        refused(answer, 404, "unknown-member", error="User hash not found")
+        answer = api.get(f"statement/{name}")
+        refused(answer, 404, "unknown-member", error="User hash not found")
 
 
 def test_the_largest_amounts_add_up(api):
@@ -855,10 +853,10 @@ def test_another_method(api, method, address, allowed, slash):
     assert {*answer.headers["Allow"].split(", ")} == allowed
 
 
-@pytest.mark.parametrize("address", ["programs", "invoice", "invoice/user", "program/1/x", "x/y"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
-def test_an_address_that_is_not_in_use(api, method, address):
-    refused(api.send(method, address), 404, "not-found")
+def test_an_address_that_is_not_in_use(api, method):
+    for address in ("programs", "invoice", "invoice/user", "program/1/x", "x/y"):
+        refused(api.send(method, address), 404, "not-found")
 
 
 @pytest.mark.parametrize(
