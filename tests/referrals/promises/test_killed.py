@@ -95,8 +95,10 @@ KILLED = [(killed_registering, REGISTERED, 20), (killed_reporting, REACHED, 20)]
 def test_all_of_it_is_there_or_nothing(crew, ben, killed, whole, least, behind, stride):
     turns = 0
     for ended, left in killed(crew, ben, behind=behind, stride=stride):
-        turns += 1
-        assert left == ([0] * len(ROWS) if ended else whole)
+        nothing = left == [0] * len(ROWS)
+        turns += nothing
+        # PostgreSQL is asked to wake up who delivers once it is committed.
+        assert left == whole or (nothing and ended)
         assert_ledger_balanced()
     chaos.report({"killed": killed.__name__, "behind": behind, "statements": turns})
     assert turns * stride > least
