@@ -45,7 +45,7 @@ MOST_BROUGHT = 25
 #: Operations on a page.
 MOST_OPERATIONS = 50
 #: Characters of a hash in a table: one of 64 would leave no room for what else there is.
-MOST_OF_HASH = 20
+MOST_OF_HASH = 14
 #: What is behind every hash that begins like another: they are of visible ASCII.
 BEHIND = "\x7f"
 
