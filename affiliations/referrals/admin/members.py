@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -44,7 +45,7 @@ MOST_BROUGHT = 25
 #: Operations on a page.
 MOST_OPERATIONS = 50
 #: Characters of a hash in a table: one of 64 would leave no room for what else there is.
-MOST_OF_HASH = 20
+MOST_OF_HASH = 14
 #: What is behind every hash that begins like another: they are of visible ASCII.
 BEHIND = "\x7f"
 
@@ -77,7 +78,7 @@ class MemberForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(Member)
 class MemberAdmin(RecordAdmin):
     form = MemberForm
-    list_display = ("user_hash", "user_", "program_", "indicator_", "paid_", "state", "since")
+    list_display = ("user_hash", "user_", "since", "indicator_", "state")
     list_filter = ("program", happened("indicator", gettext_lazy("being brought by somebody")))
     ordering = ("-pk",)
     list_per_page = 50
@@ -126,8 +127,13 @@ class MemberAdmin(RecordAdmin):
         return link(self.admin_site, member.user) if member.user else NOTHING
 
     @admin.display(description=gettext_lazy("program"))
-    def program_(self, member: Member) -> Any:
-        return link(self.admin_site, member.program)
+    def since(self, member: Member) -> str:
+        day = date_format(local(member.registered_on), "DATE_FORMAT")
+        return format_html(
+            '{}<span class="aff-line">{}</span>',
+            link(self.admin_site, member.program),
+            _("since %(day)s") % {"day": day},
+        )
 
     @admin.display(description=gettext_lazy("brought by"))
     def indicator_(self, member: Member) -> Any:
@@ -136,16 +142,12 @@ class MemberAdmin(RecordAdmin):
         return link(self.admin_site, member.indicator, most=MOST_OF_HASH)
 
     @admin.display(description=gettext_lazy("has paid"))
-    def paid_(self, member: Member) -> str:
-        return money(member.paid_minor, member.currency)
-
-    @admin.display(description=gettext_lazy("state"))
     def state(self, member: Member) -> Any:
-        return wording.standing(member)
-
-    @admin.display(description=gettext_lazy("registered"))
-    def since(self, member: Member) -> str:
-        return str(date_format(local(member.registered_on), "DATE_FORMAT"))
+        return format_html(
+            '{}<span class="aff-line">{}</span>',
+            money(member.paid_minor, member.currency),
+            wording.standing(member),
+        )
 
     # Adding one
 
@@ -182,7 +184,7 @@ class MemberAdmin(RecordAdmin):
         return {
             "code": member.code,
             "user": self.user_(member),
-            "program": self.program_(member),
+            "program": link(self.admin_site, member.program),
             "indicator": link(self.admin_site, member.indicator, most=MAX_HASH)
             if member.indicator
             else NOTHING,

@@ -84,5 +84,5 @@ def stake(member: Member) -> str:
 def standing(member: Member) -> Any:
     """Return as a coloured word how far a member is."""
     if member.paid_minor >= member.target_minor:
-        return marked("delivered", _("target reached"))
+        return marked("delivered", _("reached"))
     return marked("pending", _("%(n)s %%") % {"n": percent(member)})
