@@ -18,11 +18,9 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import Truncator
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..dates import local as local
-from ..exceptions import InvalidMoney
 from ..models import Partner
 from .junk import JunkProofAdmin
 
@@ -279,15 +277,6 @@ def whole(queryset: Any, term: str, field: str, of: Callable[[Any, Any], Any]) -
         return queryset
     partner = with_uid(term)
     return queryset.filter(**{field: term}) if partner is None else of(queryset, [partner])
-
-
-def amount(row: Any) -> str:
-    """Return what a row with `money` is worth."""
-    try:
-        return NOTHING if row.money is None else str(row.money)
-    except InvalidMoney:
-        # Written by other software: shown as it is, so that it is noticed.
-        return f"{row.amount_minor} {row.currency} ({gettext('in minor units')})"
 
 
 def marked(state: str, text: Any) -> Any:

@@ -28,6 +28,7 @@ from tests.rewards.test_admin_accounts import (
     cells,
     page,
     staff_with,
+    text_of,
     told,
 )
 
@@ -152,7 +153,7 @@ class TestDeciding:
             clock.tick(days=31)
             client = boss()
             review = Review.objects.get()
-            text = act(client, "release", review).content.decode()
+            text = text_of(act(client, "release", review))
             assert "10.00 EUR, approval by staff: Commission on Order placed (A-1), Anna" in text
             assert outcomes() == ["open"]
             assert told(act(client, "release", review, **SURE)) == ["1 review was released."]
@@ -164,7 +165,7 @@ class TestDeciding:
     def test_to_reject_says_what_is_taken_back_for_ever(self, admin_client, partner, odd):
         reverse_conversion(convert(partner), Money(2500, "EUR"))
         convert(partner, minor=777, currency="JPY")
-        text = unescape(act(admin_client, "reject", *Review.objects.all()).content.decode())
+        text = unescape(text_of(act(admin_client, "reject", *Review.objects.all())))
         # Two reviews of each: it is taken back once.
         assert "7.50 EUR, 78 JPY is taken back from the partners. It never comes again" in text
         assert outcomes() == ["open"] * 4

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ...admin import conversions, sections
-from ...admin.amounts import amount
+from ...admin.amounts import amount, told
 from ...admin.exports import ExportMixin, moment
 from ...admin.lists import (
     NOTHING,
@@ -204,11 +204,11 @@ class CommissionAdmin(ExportMixin, RecordAdmin):
 
     @admin.display(description=gettext_lazy("earned"))
     def earned(self, commission: Commission) -> str:
-        return str(commission.money or NOTHING)
+        return told(commission.money)
 
     @admin.display(description=gettext_lazy("left of it"))
     def left(self, commission: Any) -> str:
-        return str(self._fate(commission).left or NOTHING)
+        return told(self._fate(commission).left)
 
     @admin.display(description=gettext_lazy("state"))
     def state(self, commission: Any) -> Any:
@@ -300,7 +300,7 @@ def earned_by(request: HttpRequest, site: admin.AdminSite, conversion: Any) -> A
     links = format_html_join(
         "",
         "<li>{}: {}</li>",
-        ((link(site, row, row.partner), row.money or NOTHING) for row in rows),
+        ((link(site, row, row.partner), told(row.money)) for row in rows),
     )
     return sections.Section(
         _("What was earned by this, and why?"),

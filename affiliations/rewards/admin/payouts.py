@@ -15,6 +15,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ...admin.amounts import amount, told
 from ...admin.lists import (
     NOTHING,
     BoundedPaginator,
@@ -29,7 +30,6 @@ from ..models import Entry, Payout
 from .payout_filters import BatchFilter, CurrencyFilter, StateFilter, WayFilter
 from .payout_states import badge
 from .payout_steps import StepsMixin
-from .wording import money
 
 State = Payout.State
 #: Entries of a payout on one page.
@@ -108,7 +108,7 @@ class PayoutAdmin(StepsMixin):
 
     @admin.display(description=gettext_lazy("amount"))
     def amount(self, payout: Payout) -> str:
-        return money(payout.minor, payout.account.currency)
+        return amount(payout.minor, payout.account.currency)
 
     @admin.display(description=gettext_lazy("method"))
     def way(self, payout: Payout) -> Any:
@@ -152,7 +152,7 @@ class PayoutAdmin(StepsMixin):
                 _line(self.admin_site, item.entry, payout.account.currency) for item in shown
             ],
             "page": shown,
-            "off_by": payoutstatements.off_by(payout),
+            "off_by": told(off_by) if (off_by := payoutstatements.off_by(payout)) else "",
             "has_more": paginator.has_more,
             "page_url": self._url("payout_statement", payout.pk),
             "csv_url": self._url("payout_statement_csv", payout.pk),
@@ -212,5 +212,5 @@ def _line(site: Any, entry: Entry, currency: str) -> dict[str, Any]:
         "when": entry.created_on,
         "kind": entry.get_kind_display(),
         "about": link(site, commission.conversion) if commission else entry.memo or NOTHING,
-        "amount": money(entry.minor, currency),
+        "amount": amount(entry.minor, currency),
     }

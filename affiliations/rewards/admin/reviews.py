@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ...admin.acting import AT_ONCE, ActingAdmin
-from ...admin.amounts import amount, amounts
+from ...admin.amounts import amount, amounts, told
 from ...admin.lists import BOUND, NOTHING, LargeChangeList, link, list_link, marked, partner_of
 from ...exceptions import InvalidTransition
 from ...sums import halves, joined
@@ -200,7 +200,7 @@ class ReviewAdmin(ActingAdmin):
         commission = review.entry.commission
         if commission is None:
             return NOTHING
-        return link(self.admin_site, commission, commission.money)
+        return link(self.admin_site, commission, told(commission.money))
 
     @admin.display(description=gettext_lazy("others of the partner’s"))
     def others(self, review: Any) -> Any:
