@@ -29,6 +29,7 @@ from ...admin.lists import (
     marked,
     number,
     recent,
+    short,
     with_uid,
 )
 from ...models import Conversion
@@ -118,12 +119,9 @@ class EntryInline(RecordInline):
 class CommissionAdmin(ExportMixin, RecordAdmin):
     list_display = (
         "conversion_name",
-        "partner_",
-        "earned",
-        "left",
+        "whose",
+        "sums",
         "state",
-        "rule_",
-        "converted_on",
     )
     list_filter = (PartnerFilter, RuleFilter, TriggerFilter, "converted_on")
     date_hierarchy = "converted_on"
@@ -176,8 +174,9 @@ class CommissionAdmin(ExportMixin, RecordAdmin):
         return queryset.filter(conversion__in=list(found[:FEW])), False
 
     @admin.display(description=gettext_lazy("conversion"))
-    def conversion_name(self, commission: Commission) -> str:
-        return Truncator(str(commission.conversion)).chars(60)
+    def conversion_name(self, commission: Commission) -> Any:
+        name = Truncator(str(commission.conversion)).chars(60)
+        return format_html("{}<br>{}", name, short(commission.converted_on))
 
     @admin.display(description=gettext_lazy("conversion"))
     def conversion_(self, commission: Commission) -> Any:
@@ -201,6 +200,17 @@ class CommissionAdmin(ExportMixin, RecordAdmin):
     @admin.display(description=gettext_lazy("rule"))
     def rule_(self, commission: Commission) -> Any:
         return link(self.admin_site, commission.rule) if commission.rule else NOTHING
+
+    @admin.display(description=gettext_lazy("partner and rule"))
+    def whose(self, commission: Commission) -> Any:
+        return format_html("{}<br>{}", self.partner_(commission), self.rule_(commission))
+
+    @admin.display(description=gettext_lazy("earned"))
+    def sums(self, commission: Any) -> Any:
+        earned, left = self.earned(commission), self.left(commission)
+        if earned == left:
+            return earned
+        return format_html("{}<br>{}", earned, _("%(sum)s left") % {"sum": left})
 
     @admin.display(description=gettext_lazy("earned"))
     def earned(self, commission: Commission) -> str:

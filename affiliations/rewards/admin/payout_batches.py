@@ -28,7 +28,7 @@ from ...admin.acting import ActingAdmin
 from ...admin.amounts import amount, told
 from ...admin.callbacks import intcomma
 from ...admin.fields import MomentField
-from ...admin.lists import LargeChangeList
+from ...admin.lists import LargeChangeList, short
 from ...admin.pages import page
 from ...admin.progress import Outcome, Steps, streamed
 from ...exceptions import InvalidMoney, InvalidTransition
@@ -89,7 +89,7 @@ class DueForm(forms.Form):
 
 @admin.register(PayoutBatch)
 class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
-    list_display = ("number", "currency", "states_", "payouts_", "sum_", "created_on", "until")
+    list_display = ("number", "states_", "payouts_", "sum_", "created")
     list_filter = (OwnCurrencyFilter, "created_on")
     ordering = ("-created_on", "-pk")
     list_per_page = 20
@@ -110,6 +110,10 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
     @admin.display(description=gettext_lazy("number"))
     def number(self, batch: PayoutBatch) -> str:
         return str(batch.pk)
+
+    @admin.display(description=gettext_lazy("created on"))
+    def created(self, batch: PayoutBatch) -> str:
+        return short(batch.created_on)
 
     @admin.display(description=gettext_lazy("payouts"))
     def payouts_(self, batch: Any) -> str:

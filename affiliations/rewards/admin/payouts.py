@@ -23,6 +23,7 @@ from ...admin.lists import (
     local,
     partner_of,
     recent,
+    short,
     with_uid,
 )
 from .. import payoutstatements
@@ -43,9 +44,7 @@ class PayoutAdmin(StepsMixin):
         "badge",
         "amount",
         "way",
-        "created_on",
-        "batch_",
-        "number",
+        "created",
     )
     list_filter = (
         StateFilter,
@@ -97,9 +96,14 @@ class PayoutAdmin(StepsMixin):
     def badge(self, payout: Payout) -> Any:
         return badge(payout)
 
-    @admin.display(description=gettext_lazy("payee"))
-    def payee_(self, payout: Payout) -> str:
-        return Truncator(payout.account.partner or payout.account.holder).chars(60)
+    @admin.display(description=gettext_lazy("payee and number"))
+    def payee_(self, payout: Payout) -> Any:
+        whose = Truncator(payout.account.partner or payout.account.holder).chars(60)
+        return format_html('{}<br><span class="aff-code">{}</span>', whose, payout.reference)
+
+    @admin.display(description=gettext_lazy("created on"))
+    def created(self, payout: Payout) -> str:
+        return short(payout.created_on)
 
     @admin.display(description=gettext_lazy("payee"))
     def payee(self, payout: Payout) -> Any:
