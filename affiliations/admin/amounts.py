@@ -5,21 +5,43 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from ..exceptions import InvalidMoney
 from ..money import DECIMAL_PLACES, Money
 from .lists import NOTHING
 
+#: Of sums in pages; a file for a spreadsheet has a hyphen.
+MINUS = "\N{MINUS SIGN}"
 
-def amount(minor: int, currency: str) -> str:
-    """Return an amount as `Money` writes it, also one that is larger than any Money."""
+
+def amount(minor: int, currency: str, *, signed: bool = False) -> str:
+    """Return an amount as people write it, also one that is larger than any Money.
+
+    With `signed` also what is above zero has its sign.
+    """
+    sign = MINUS if minor < 0 else "+" if signed and minor > 0 else ""
     places = DECIMAL_PLACES.get(currency)
     if places is None:
-        return f"{minor} {currency} ({_('in minor units')})"
-    return f"{Decimal(f'{minor}E-{places}'):f} {currency}"
+        # Written by other software: shown as it is, so that it is noticed.
+        return f"{sign}{abs(minor)} {currency} ({_('in minor units')})"
+    major = Decimal(f"{abs(minor)}E-{places}")
+    written = number_format(major, places, use_l10n=True, force_grouping=True)
+    return f"{sign}{written}\N{NO-BREAK SPACE}{currency}"
+
+
+def told(money: Money | None) -> str:
+    """Return the same of Money; nothing of none."""
+    return NOTHING if money is None else amount(money.minor, money.currency)
+
+
+def worth(row: Any) -> str:
+    """Return what a row with `amount_minor` and `currency` is worth."""
+    return NOTHING if row.amount_minor is None else amount(row.amount_minor, row.currency)
 
 
 def amounts(totals: Mapping[str, int]) -> str:

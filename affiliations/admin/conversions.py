@@ -21,9 +21,9 @@ from ..models.conversions import MAX_REFERENCE
 from ..money import Money
 from . import sections
 from .acting import ActingAdmin
-from .amounts import written
+from .amounts import amount, worth, written
 from .callbacks import badge
-from .lists import NOTHING, PartnerFilter, RecordInline, amount, happened, link, local, whole
+from .lists import NOTHING, PartnerFilter, RecordInline, happened, link, local, whole
 
 
 def triggers() -> list[str]:
@@ -85,7 +85,7 @@ class ReversalInline(RecordInline):
 
     @admin.display(description=gettext_lazy("amount"))
     def amount(self, reversal: Reversal) -> str:
-        return amount(reversal)
+        return worth(reversal)
 
 
 class PartForm(forms.Form):
@@ -195,7 +195,7 @@ class ConversionAdmin(ActingAdmin):
 
     @admin.display(description=gettext_lazy("amount"))
     def amount(self, conversion: Conversion) -> str:
-        return amount(conversion)
+        return worth(conversion)
 
     @admin.display(description=gettext_lazy("taken back"))
     def reversed(self, conversion: Conversion) -> Any:
@@ -203,7 +203,7 @@ class ConversionAdmin(ActingAdmin):
             return date_format(local(conversion.reversed_on), "DATETIME_FORMAT")
         if not conversion.reversed_minor:
             return None
-        part = Money(conversion.reversed_minor, conversion.currency)
+        part = amount(conversion.reversed_minor, conversion.currency)
         return _("%(part)s of it") % {"part": part}
 
     @admin.display(description=gettext_lazy("user"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode
@@ -16,13 +16,12 @@ from django.db.models import Max, Min
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.text import Truncator
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..dates import local as local
-from ..exceptions import InvalidMoney
 from ..models import Partner
 from .junk import JunkProofAdmin
 
@@ -281,13 +280,9 @@ def whole(queryset: Any, term: str, field: str, of: Callable[[Any, Any], Any]) -
     return queryset.filter(**{field: term}) if partner is None else of(queryset, [partner])
 
 
-def amount(row: Any) -> str:
-    """Return what a row with `money` is worth."""
-    try:
-        return NOTHING if row.money is None else str(row.money)
-    except InvalidMoney:
-        # Written by other software: shown as it is, so that it is noticed.
-        return f"{row.amount_minor} {row.currency} ({gettext('in minor units')})"
+def short(when: datetime) -> str:
+    """Return the date of a moment for a column; its own page tells the time, too."""
+    return date_format(local(when), "SHORT_DATE_FORMAT")
 
 
 def marked(state: str, text: Any) -> Any:

@@ -6,7 +6,7 @@ Whoever is paid may have both, so they name nobody who bought, clicked or visite
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import chain
 from typing import Any, NamedTuple
@@ -85,12 +85,12 @@ def _said(entry: Entry) -> tuple[str, str]:
     return conversion.trigger, reference
 
 
-def _wrong(payout: Payout) -> str:
+def _wrong(payout: Payout, written: Callable[[Money], str]) -> str:
     missing = off_by(payout)
     if missing is None:
         return ""
     text = _("The entries do not sum to this payout: they are off by %(money)s. Please ask us.")
-    return text % {"money": missing}
+    return text % {"money": written(missing)}
 
 
 def _facts(payout: Payout) -> list[tuple[str, str]]:
@@ -141,7 +141,12 @@ def _date(when: datetime) -> str:
 
 
 def _amount(money: Money) -> str:
-    return f"{number_format(money.amount, use_l10n=True, force_grouping=True)} {money.currency}"
+    return f"{_number(money)} {money.currency}"
+
+
+def _number(money: Money) -> str:
+    written = number_format(abs(money.amount), use_l10n=True, force_grouping=True)
+    return f"\N{MINUS SIGN}{written}" if money.minor < 0 else written
 
 
 def as_page(request: HttpRequest, payout: Payout) -> StreamingHttpResponse:
@@ -149,7 +154,7 @@ def as_page(request: HttpRequest, payout: Payout) -> StreamingHttpResponse:
     context: dict[str, Any] = {
         "facts": _facts(payout),
         "payout": payout,
-        "wrong": _wrong(payout),
+        "wrong": _wrong(payout, _amount),
         "total": _amount(payout.money),
         "gave_back": payout.state in Payout.GAVE_BACK,
         "here": HERE,
@@ -168,8 +173,8 @@ def _page(page: str, payout: Payout) -> Iterator[bytes]:
                 date_format(local(row.when), "SHORT_DATE_FORMAT"),
                 row.text,
                 row.reference,
-                number_format(row.money.amount, use_l10n=True, force_grouping=True),
-                number_format(row.total.amount, use_l10n=True, force_grouping=True),
+                _number(row.money),
+                _number(row.total),
             )
         )
         if len(lines) == CHUNK:
@@ -207,5 +212,5 @@ def _cells(payout: Payout) -> Iterator[tuple[Any, ...]]:
             money.currency,
         )
     yield _("total"), "", "", payout.money.amount, "", payout.money.currency
-    if wrong := _wrong(payout):
+    if wrong := _wrong(payout, str):
         yield (wrong,)

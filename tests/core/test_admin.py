@@ -353,7 +353,7 @@ class TestConversions:
         partners = [make_partner(name=name) for name in ("Anna", "Bert")]
         make_conversion(*partners, money=Money(1250, "EUR"), reference="A-17")
         text = page(admin_client, "conversion_changelist")
-        assert "12.50 EUR" in text
+        assert "12.50\N{NO-BREAK SPACE}EUR" in text
         assert ">Anna</a>, <a" in text
         text = page(admin_client, "conversion_change", Conversion.objects.get().pk)
         assert text.count("50\xa0%") == 2
@@ -433,7 +433,7 @@ class TestConversions:
         assert conversion.standing == Money(1000, "EUR")
         [entry] = LogEntry.objects.all()
         assert entry.change_message == "2.50 EUR taken back."
-        assert "2.50 EUR of it" in page(admin_client, "conversion_changelist")
+        assert "2.50\N{NO-BREAK SPACE}EUR of it" in page(admin_client, "conversion_changelist")
         assert "R-1" in page(admin_client, "conversion_change", conversion.pk)
 
     def test_parts_are_taken_of_one_with_an_amount(self, admin_client):

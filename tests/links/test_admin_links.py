@@ -286,13 +286,13 @@ class TestList:
         services.refund_transaction(refunded)
         text = page(admin_client, "link_changelist")
         assert "5 clicks, 3 completed" in text
-        assert "13.50 EUR, 300 JPY" in text
+        assert "13.50\N{NO-BREAK SPACE}EUR, 300\N{NO-BREAK SPACE}JPY" in text
 
     def test_amounts_may_be_as_large_as_they_can_be(self, admin_client):
         link = make_link()
         for _ in range(3):
             sold(link, 2**63 - 1)
-        total = "276701161105643274.21 EUR"
+        total = "276,701,161,105,643,274.21\N{NO-BREAK SPACE}EUR"
         assert total in page(admin_client, "link_changelist")
         assert total in page(admin_client, "link_change", link.pk)
 
@@ -436,9 +436,9 @@ class TestPanel:
         rows = re.findall(r'<th scope="row">.*?</tr>', text)
         assert len(rows) == 30
         cells = re.findall(r"<td>(.*?)</td>", rows[0])
-        assert cells == ["3", "2", "12.50 EUR", "300 JPY"]
+        assert cells == ["3", "2", "12.50\N{NO-BREAK SPACE}EUR", "300\N{NO-BREAK SPACE}JPY"]
         assert f'?link={link.path}">3</a>' in text
-        assert "<dd>111.50 EUR, 300 JPY</dd>" in text
+        assert "<dd>111.50\N{NO-BREAK SPACE}EUR, 300\N{NO-BREAK SPACE}JPY</dd>" in text
         assert "3 clicks and 2 completed in the last 30 days" in text
 
     def test_only_so_many_purchases_are_summed_up(self, admin_client, monkeypatch):
@@ -448,7 +448,7 @@ class TestPanel:
             sold(link, 100 * (n + 1), when=timezone.now() - timedelta(days=40 - n))
         text = self.panel(admin_client, link)
         assert ">2+</a>" in text
-        assert "<dd>5.00 EUR</dd>" in text
+        assert "<dd>5.00\N{NO-BREAK SPACE}EUR</dd>" in text
         assert "these are the latest" in text
 
     @pytest.mark.parametrize("count", [1, 60])
@@ -699,7 +699,7 @@ class TestPermissions:
         assert "aff-tool" not in text
         assert 'name="deep"' not in text
         assert "aff-shown" not in text
-        assert "12.50 EUR" in text
+        assert "12.50\N{NO-BREAK SPACE}EUR" in text
         assert "https://shop.example/other" in text
         assert client.get(address("link_qr", link.pk)).status_code == 200
         for action in ("activate", "deactivate", "delete_links"):

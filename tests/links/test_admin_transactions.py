@@ -120,7 +120,7 @@ class TestList:
         row = bought()
         make_transaction(ident="a-browser-with-a-long-id")
         text = page(admin_client, "transaction_changelist")
-        assert "44.90 EUR" in text
+        assert "44.90\N{NO-BREAK SPACE}EUR" in text
         assert row.user.get_username() in text
         assert 'title="a-browser-with-a-long-id">a-browser-w…</span>' in text
 
@@ -248,7 +248,7 @@ class TestRefund:
         settings.AFFILIATE_REFUND_ALERTS = ["thomas@example.com"]
         row = bought()
         text = unescape(act(admin_client, row).content.decode())
-        assert "44.90 EUR was paid." in text
+        assert "44.90\N{NO-BREAK SPACE}EUR was paid." in text
         assert "The network was not told of it yet, and will not be." in text
         assert "A mail goes to thomas@example.com." in text
         assert Transaction.objects.get().state == "completed"
@@ -280,7 +280,7 @@ class TestRefund:
     def test_several_at_once(self, admin_client):
         rows = [bought(make_link(item_id=f"x-{n}", currency="EUR")) for n in range(2)]
         text = unescape(act(admin_client, *rows).content.decode())
-        assert "89.80 EUR was paid." in text
+        assert "89.80\N{NO-BREAK SPACE}EUR was paid." in text
         assert "Each network that was told" in text
         response = act(admin_client, *rows, confirmed="yes")
         assert told(response) == ["2 purchases were refunded."]

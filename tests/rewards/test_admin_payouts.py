@@ -667,8 +667,8 @@ class TestPayout:
             assert admin_client.get(address(name, 0)).status_code == 404
             assert admin_client.get(address(name, "x")).status_code == 404
         Payout.objects.update(minor=6001)
-        assert "off by -0.01 EUR" in page(admin_client, "payout_statement", payout.pk)
-        assert "off by -0.01 EUR" in page(admin_client, "payout_change", payout.pk)
+        assert "off by −0.01 EUR" in page(admin_client, "payout_statement", payout.pk)
+        assert "off by −0.01 EUR" in page(admin_client, "payout_change", payout.pk)
 
 
 class TestStale:

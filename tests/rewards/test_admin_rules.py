@@ -16,6 +16,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from affiliations.admin.amounts import amount
 from affiliations.admin.fields import minor_of
 from affiliations.money import DECIMAL_PLACES, Money
 from affiliations.rewards import rules
@@ -557,7 +558,7 @@ class TestWording:
 
     @given(st.integers(-(10**30), 10**30), st.sampled_from(["EUR", "JPY", "KWD", "???"]))
     def test_any_amount_can_be_said(self, minor, currency):
-        said = wording.money(minor, currency, signed=True)
+        said = amount(minor, currency, signed=True)
         digits = re.sub(r"[^0-9]", "", said)
         assert int(digits) == abs(minor)
         assert said[0] == ("+" if minor > 0 else "\N{MINUS SIGN}" if minor < 0 else "0")

@@ -73,7 +73,7 @@ def test_the_page_says_the_same(payout):
     assert [row[1:] for row in cells(text)][2] == [
         "Taken back: Order placed",
         "=A-18",
-        "-5.00",
+        "\N{MINUS SIGN}5.00",
         "75.00",
     ]
     assert '<td colspan="2">84.51 EUR</td>' in text
@@ -157,7 +157,9 @@ def test_where_the_sum_is_wrong_it_says_so_loudly(payout, minor):
     off = Money(8451 - minor, "EUR")
     assert payoutstatements.off_by(payout) == off
     text = page_of(payout).getvalue().decode()
-    assert f'role="alert">The entries do not sum to this payout: they are off by {off}' in text
+    sign = "\N{MINUS SIGN}" if off.minor < 0 else ""
+    shown = f"{sign}{abs(off.amount):,} EUR"
+    assert f'role="alert">The entries do not sum to this payout: they are off by {shown}' in text
     assert f"off by {off}" in table_of(payout)[1][-1][0]
 
 

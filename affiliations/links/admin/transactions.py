@@ -17,13 +17,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ...admin.acting import ActingAdmin
-from ...admin.amounts import amounts
+from ...admin.amounts import amounts, worth
 from ...admin.callbacks import badge
 from ...admin.exports import ExportMixin, moment
 from ...admin.lists import (
     NOTHING,
     TextFilter,
-    amount,
     link,
     local,
     marked,
@@ -31,6 +30,7 @@ from ...admin.lists import (
     partner_of,
     recent,
 )
+from ...exceptions import InvalidMoney
 from ...models import Callback, CallbackAttempt
 from ...outcomes import REFUSED
 from .. import services
@@ -186,7 +186,7 @@ class TransactionAdmin(ExportMixin, ActingAdmin):
 
     @admin.display(description=gettext_lazy("amount"))
     def amount(self, row: Transaction) -> str:
-        return amount(row)
+        return worth(row)
 
     @admin.display(description=gettext_lazy("completed"))
     def completed_(self, row: Transaction) -> str:
@@ -275,7 +275,7 @@ class TransactionAdmin(ExportMixin, ActingAdmin):
                 row.ident,
                 row.clicks,
                 *map(moment, (*dates, row.refunded_on)),
-                amount(row).rpartition(" ")[0],
+                _major(row),
                 row.currency,
                 row.order_id,
                 row.network_id,
@@ -342,6 +342,14 @@ def _was_taken(relay: Any) -> bool:
     if taken is None:
         taken = relay.attempt_log.filter(status__gte=200, status__lt=300)[:1]
     return len(taken) > 0
+
+
+def _major(row: Transaction) -> Any:
+    """Return an amount for a spreadsheet; one that no currency has as it is written."""
+    try:
+        return row.money and row.money.amount
+    except InvalidMoney:
+        return row.amount_minor
 
 
 def _as_text(values: Any) -> Any:

@@ -29,8 +29,8 @@ from ...admin.lists import (
     number,
 )
 from ...rewards import ledger
-from ...rewards.admin.accounts import owed, signed
-from ...rewards.admin.wording import moment, money
+from ...rewards.admin.accounts import owed
+from ...rewards.admin.wording import moment
 from ...rewards.admin.wording import number as written
 from ...rewards.models import Account
 from ...sums import halves, joined
@@ -145,7 +145,7 @@ class MemberAdmin(RecordAdmin):
     def state(self, member: Member) -> Any:
         return format_html(
             '{}<span class="aff-line">{}</span>',
-            money(member.paid_minor, member.currency),
+            amount(member.paid_minor, member.currency),
             wording.standing(member),
         )
 
@@ -214,7 +214,7 @@ class MemberAdmin(RecordAdmin):
                 {
                     "link": link(self.admin_site, each, most=MOST_OF_HASH),
                     "when": local(each.registered_on),
-                    "paid": money(each.paid_minor, each.currency),
+                    "paid": amount(each.paid_minor, each.currency),
                     "badge": wording.standing(each),
                 }
                 for each in shown
@@ -239,7 +239,9 @@ class MemberAdmin(RecordAdmin):
                     "about": NOTHING
                     if each.about_id == member.pk
                     else link(self.admin_site, each.about, most=MOST_OF_HASH),
-                    "amount": NOTHING if entry is None else signed(each.minor, currency),
+                    "amount": NOTHING
+                    if entry is None
+                    else amount(each.minor, currency, signed=True),
                     "is_less": each.minor < 0,
                     "sum": NOTHING if entry is None else amount(sums[currency], currency),
                     "entry_url": self._entry_url(entry),

@@ -8,8 +8,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
+from ...admin.amounts import amount
 from ...admin.lists import marked
-from ...rewards.admin.wording import moment, money
+from ...rewards.admin.wording import moment
 from ..models import Member, Program
 
 
@@ -18,14 +19,14 @@ def promise(program: Program) -> str:
     currency = program.currency
     said = []
     if program.credit_minor:
-        said.append(_("%(sum)s at sign-up") % {"sum": money(program.credit_minor, currency)})
+        said.append(_("%(sum)s at sign-up") % {"sum": amount(program.credit_minor, currency)})
     target = program.target_minor
     reward = target if program.reward_minor is None else program.reward_minor
     if reward and target:
         text = _("%(sum)s to whoever brought them, once they have paid %(target)s")
-        said.append(text % {"sum": money(reward, currency), "target": money(target, currency)})
+        said.append(text % {"sum": amount(reward, currency), "target": amount(target, currency)})
     elif reward:
-        said.append(_("%(sum)s to whoever brought them") % {"sum": money(reward, currency)})
+        said.append(_("%(sum)s to whoever brought them") % {"sum": amount(reward, currency)})
     return "; ".join(said) or _("nothing")
 
 
@@ -59,9 +60,9 @@ def percent(member: Member) -> int:
 def far(member: Member) -> str:
     """Say what a member has paid, and what is left."""
     words = {
-        "paid": money(member.paid_minor, member.currency),
-        "target": money(member.target_minor, member.currency),
-        "left": money(member.target_minor - member.paid_minor, member.currency),
+        "paid": amount(member.paid_minor, member.currency),
+        "target": amount(member.target_minor, member.currency),
+        "left": amount(member.target_minor - member.paid_minor, member.currency),
     }
     if member.paid_minor >= member.target_minor:
         return _("%(paid)s: the target of %(target)s is reached.") % words
@@ -70,7 +71,7 @@ def far(member: Member) -> str:
 
 def stake(member: Member) -> str:
     """Say what whoever brought a member has of it."""
-    reward = money(member.reward_minor, member.currency)
+    reward = amount(member.reward_minor, member.currency)
     if member.indicator_id is None:
         return _("They came by themselves: nobody is credited for them.")
     if not member.reward_minor:

@@ -217,7 +217,7 @@ class AccountAdmin(AdjustingMixin, RecordAdmin):
                     "reverses": each.entry.reverses_id,
                     "reverses_before": (each.entry.reverses_id or 0) + 1,
                     "whose": link(self.admin_site, each.entry.account),
-                    "amount": signed(each.minor, account.currency),
+                    "amount": amount(each.minor, account.currency, signed=True),
                     "is_less": each.minor < 0,
                     "balance": amount(each.balance, account.currency),
                     "standing": standing[each.entry.pk],
@@ -270,11 +270,6 @@ def owed(balance: ledger.Balance, account: Account | None = None) -> Any:
     if balance.total >= 0 or (account is not None and account.is_site):
         return shown
     return marked("dead", _("%(sum)s: owed to the site") % {"sum": shown})
-
-
-def signed(minor: int, currency: str) -> str:
-    """Return a sum that was added, or taken off, with its sign."""
-    return f"{'+' if minor > 0 else ''}{amount(minor, currency)}"
 
 
 def _turned(query: str, page: statements.Page) -> dict[str, str]:

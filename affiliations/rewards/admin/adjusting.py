@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils.translation import gettext as _
 
-from ...admin.amounts import amount
+from ...admin.amounts import amount, told
 from ...admin.pages import page
 from ...exceptions import InvalidTransition
 from ...savepoints import retried
@@ -65,7 +65,7 @@ class AdjustingMixin(admin.ModelAdmin):  # type: ignore[type-arg]
             text = _("This form had posted another sum before, so nothing was done. Begin anew.")
             self.message_user(request, text, messages.ERROR)
         else:
-            values = {"money": money}
+            values = {"money": told(money)}
             if posted:
                 self.message_user(request, _("%(money)s was posted.") % values, messages.SUCCESS)
             else:
@@ -93,7 +93,8 @@ class AdjustingMixin(admin.ModelAdmin):  # type: ignore[type-arg]
             available_on=form.available_on,
         )
         if is_new:
-            values = {"money": given["amount"], "memo": given["memo"]}
+            money = given["amount"]
+            values = {"money": told(money), "memo": given["memo"]}
             self.log_change(
                 request, account, _("Posted an adjustment of %(money)s: %(memo)s") % values
             )
@@ -110,7 +111,7 @@ def _preview(account: Account, form: AdjustmentForm) -> dict[str, Any]:
         (_("Held"), before.held, before.held + money.minor - now),
     )
     return {
-        "money": money,
+        "money": told(money),
         "memo": form.cleaned_data["memo"],
         "is_less": money.minor < 0,
         "sums": [

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ...admin import conversions, sections
-from ...admin.amounts import amount
+from ...admin.amounts import amount, told
 from ...admin.exports import ExportMixin, moment
 from ...admin.lists import (
     NOTHING,
@@ -29,6 +29,7 @@ from ...admin.lists import (
     marked,
     number,
     recent,
+    short,
     with_uid,
 )
 from ...models import Conversion
@@ -118,12 +119,9 @@ class EntryInline(RecordInline):
 class CommissionAdmin(ExportMixin, RecordAdmin):
     list_display = (
         "conversion_name",
-        "partner_",
-        "earned",
-        "left",
+        "whose",
+        "sums",
         "state",
-        "rule_",
-        "converted_on",
     )
     list_filter = (PartnerFilter, RuleFilter, TriggerFilter, "converted_on")
     date_hierarchy = "converted_on"
@@ -176,8 +174,9 @@ class CommissionAdmin(ExportMixin, RecordAdmin):
         return queryset.filter(conversion__in=list(found[:FEW])), False
 
     @admin.display(description=gettext_lazy("conversion"))
-    def conversion_name(self, commission: Commission) -> str:
-        return Truncator(str(commission.conversion)).chars(60)
+    def conversion_name(self, commission: Commission) -> Any:
+        name = Truncator(str(commission.conversion)).chars(60)
+        return format_html("{}<br>{}", name, short(commission.converted_on))
 
     @admin.display(description=gettext_lazy("conversion"))
     def conversion_(self, commission: Commission) -> Any:
@@ -202,13 +201,24 @@ class CommissionAdmin(ExportMixin, RecordAdmin):
     def rule_(self, commission: Commission) -> Any:
         return link(self.admin_site, commission.rule) if commission.rule else NOTHING
 
+    @admin.display(description=gettext_lazy("partner and rule"))
+    def whose(self, commission: Commission) -> Any:
+        return format_html("{}<br>{}", self.partner_(commission), self.rule_(commission))
+
+    @admin.display(description=gettext_lazy("earned"))
+    def sums(self, commission: Any) -> Any:
+        earned, left = self.earned(commission), self.left(commission)
+        if earned == left:
+            return earned
+        return format_html("{}<br>{}", earned, _("%(sum)s left") % {"sum": left})
+
     @admin.display(description=gettext_lazy("earned"))
     def earned(self, commission: Commission) -> str:
-        return str(commission.money or NOTHING)
+        return told(commission.money)
 
     @admin.display(description=gettext_lazy("left of it"))
     def left(self, commission: Any) -> str:
-        return str(self._fate(commission).left or NOTHING)
+        return told(self._fate(commission).left)
 
     @admin.display(description=gettext_lazy("state"))
     def state(self, commission: Any) -> Any:
@@ -300,7 +310,7 @@ def earned_by(request: HttpRequest, site: admin.AdminSite, conversion: Any) -> A
     links = format_html_join(
         "",
         "<li>{}: {}</li>",
-        ((link(site, row, row.partner), row.money or NOTHING) for row in rows),
+        ((link(site, row, row.partner), told(row.money)) for row in rows),
     )
     return sections.Section(
         _("What was earned by this, and why?"),

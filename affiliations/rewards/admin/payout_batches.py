@@ -25,9 +25,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ...admin.acting import ActingAdmin
+from ...admin.amounts import amount, told
 from ...admin.callbacks import intcomma
 from ...admin.fields import MomentField
-from ...admin.lists import LargeChangeList
+from ...admin.lists import LargeChangeList, short
 from ...admin.pages import page
 from ...admin.progress import Outcome, Steps, streamed
 from ...exceptions import InvalidMoney, InvalidTransition
@@ -41,7 +42,6 @@ from .payout_filters import OwnCurrencyFilter
 from .payout_results import ResultsMixin
 from .payout_states import States, badge, states_of
 from .payout_steps import ReasonForm
-from .wording import money
 
 State = Payout.State
 #: Payouts, and payees that cannot be paid, that a page shows.
@@ -89,7 +89,7 @@ class DueForm(forms.Form):
 
 @admin.register(PayoutBatch)
 class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
-    list_display = ("number", "currency", "states_", "payouts_", "sum_", "created_on", "until")
+    list_display = ("number", "states_", "payouts_", "sum_", "created")
     list_filter = (OwnCurrencyFilter, "created_on")
     ordering = ("-created_on", "-pk")
     list_per_page = 20
@@ -111,13 +111,17 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
     def number(self, batch: PayoutBatch) -> str:
         return str(batch.pk)
 
+    @admin.display(description=gettext_lazy("created on"))
+    def created(self, batch: PayoutBatch) -> str:
+        return short(batch.created_on)
+
     @admin.display(description=gettext_lazy("payouts"))
     def payouts_(self, batch: Any) -> str:
         return intcomma(batch.states.number)
 
     @admin.display(description=gettext_lazy("sum"))
     def sum_(self, batch: Any) -> str:
-        return money(batch.states.minor, batch.currency)
+        return amount(batch.states.minor, batch.currency)
 
     @admin.display(description=gettext_lazy("states"))
     def states_(self, batch: Any) -> Any:
@@ -151,7 +155,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
         may_act = self.has_act_permission(request)
         return {
             "number": intcomma(batch.states.number),
-            "sum": money(batch.states.minor, batch.currency),
+            "sum": amount(batch.states.minor, batch.currency),
             "bar": batch.states.bar,
             "words": batch.states.words,
             "rows": [self._row(payout) for payout in rows[:SHOWN]],
@@ -174,7 +178,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             "payout": payout,
             "url": url,
             "badge": badge(payout),
-            "sum": money(payout.minor, payout.account.currency),
+            "sum": amount(payout.minor, payout.account.currency),
         }
 
     def _url(self, name: str, *args: Any) -> str:
@@ -217,7 +221,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
         if not number:
             return self._back(request, batch, "", 0)  # type: ignore[no-any-return]
         text = _("%(number)s drafts, %(sum)s in all, can be sent then.")
-        text %= {"number": intcomma(number), "sum": money(minor, batch.currency)}
+        text %= {"number": intcomma(number), "sum": amount(minor, batch.currency)}
         title = _("Approve all of this batch?")
         if asked := self.confirmation(request, [batch], "approve_all", title=title, text=text):
             return asked
@@ -244,7 +248,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             return self._back(request, batch, "", 0)  # type: ignore[no-any-return]
         words = {
             "number": intcomma(row["number"]),
-            "sum": money(joined(row, "all"), batch.currency),
+            "sum": amount(joined(row, "all"), batch.currency),
             "method": method.label,
         }
         title = _("Send by %(method)s?") % words
@@ -281,7 +285,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             if not number or found.keys() - {State.DRAFT, State.FAILED}:
                 text = _("Nothing of it can be dropped any more: some of it was approved.")
                 return self._back(request, batch, text if number else "", 0)
-            words = {"number": intcomma(number), "sum": money(minor, batch.currency)}
+            words = {"number": intcomma(number), "sum": amount(minor, batch.currency)}
             text = _(
                 "%(number)s drafts, %(sum)s in all, fail: nobody is paid, and what they are of is "
                 "available again, for another batch."
@@ -339,10 +343,10 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             return Outcome(str(error), messages.ERROR, self._url("make"), _("Back"))
         context = {
             "due": due,
-            "sum": money(due.minor, currency),
+            "sum": amount(due.minor, currency),
             "until": until,
             "until_text": until.isoformat(),
-            "minimum": money(least.minor, currency),
+            "minimum": told(least),
             "currency": currency,
             "make_url": self._url("make"),
             "list_url": self._url("changelist"),
@@ -360,7 +364,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             url, label = self._url("changelist"), _("See the batches")
             return Outcome(text, messages.WARNING, url, label)
         made = payouts.totals(batch)
-        words = {"n": intcomma(made.holders), "sum": money(made.minor, currency)}
+        words = {"n": intcomma(made.holders), "sum": amount(made.minor, currency)}
         text = ngettext(
             "%(n)s payout was made, of %(sum)s.",
             "%(n)s payouts were made, of %(sum)s in all.",
@@ -419,4 +423,4 @@ def _left(batch: PayoutBatch, method: Method) -> list[str]:
 
 def _named(payout: Payout) -> str:
     whose = Truncator(payout.account.partner or payout.account.holder).chars(40)
-    return f"{whose}: {money(payout.minor, payout.account.currency)}"
+    return f"{whose}: {amount(payout.minor, payout.account.currency)}"

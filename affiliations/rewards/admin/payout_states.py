@@ -10,10 +10,10 @@ from django.db import models
 from django.utils.html import format_html
 
 from ... import charts
+from ...admin.amounts import amounts
 from ...admin.callbacks import intcomma
 from ...sums import halves, joined
 from ..models import Payout, PayoutBatch
-from .wording import money
 
 State = Payout.State
 BADGES = {
@@ -38,7 +38,7 @@ def sum_of(rows: list[Payout]) -> str:
     for row in rows:
         currency = row.account.currency
         totals[currency] = totals.get(currency, 0) + row.minor
-    return ", ".join(money(minor, currency) for currency, minor in sorted(totals.items()))
+    return amounts(totals)
 
 
 class States(dict[str, tuple[int, int]]):

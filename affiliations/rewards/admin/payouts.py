@@ -15,6 +15,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ...admin.amounts import amount, told
 from ...admin.lists import (
     NOTHING,
     BoundedPaginator,
@@ -22,6 +23,7 @@ from ...admin.lists import (
     local,
     partner_of,
     recent,
+    short,
     with_uid,
 )
 from .. import payoutstatements
@@ -29,7 +31,6 @@ from ..models import Entry, Payout
 from .payout_filters import BatchFilter, CurrencyFilter, StateFilter, WayFilter
 from .payout_states import badge
 from .payout_steps import StepsMixin
-from .wording import money
 
 State = Payout.State
 #: Entries of a payout on one page.
@@ -43,9 +44,7 @@ class PayoutAdmin(StepsMixin):
         "badge",
         "amount",
         "way",
-        "created_on",
-        "batch_",
-        "number",
+        "created",
     )
     list_filter = (
         StateFilter,
@@ -97,9 +96,14 @@ class PayoutAdmin(StepsMixin):
     def badge(self, payout: Payout) -> Any:
         return badge(payout)
 
-    @admin.display(description=gettext_lazy("payee"))
-    def payee_(self, payout: Payout) -> str:
-        return Truncator(payout.account.partner or payout.account.holder).chars(60)
+    @admin.display(description=gettext_lazy("payee and number"))
+    def payee_(self, payout: Payout) -> Any:
+        whose = Truncator(payout.account.partner or payout.account.holder).chars(60)
+        return format_html('{}<br><span class="aff-code">{}</span>', whose, payout.reference)
+
+    @admin.display(description=gettext_lazy("created on"))
+    def created(self, payout: Payout) -> str:
+        return short(payout.created_on)
 
     @admin.display(description=gettext_lazy("payee"))
     def payee(self, payout: Payout) -> Any:
@@ -108,7 +112,7 @@ class PayoutAdmin(StepsMixin):
 
     @admin.display(description=gettext_lazy("amount"))
     def amount(self, payout: Payout) -> str:
-        return money(payout.minor, payout.account.currency)
+        return amount(payout.minor, payout.account.currency)
 
     @admin.display(description=gettext_lazy("method"))
     def way(self, payout: Payout) -> Any:
@@ -152,7 +156,7 @@ class PayoutAdmin(StepsMixin):
                 _line(self.admin_site, item.entry, payout.account.currency) for item in shown
             ],
             "page": shown,
-            "off_by": payoutstatements.off_by(payout),
+            "off_by": told(off_by) if (off_by := payoutstatements.off_by(payout)) else "",
             "has_more": paginator.has_more,
             "page_url": self._url("payout_statement", payout.pk),
             "csv_url": self._url("payout_statement_csv", payout.pk),
@@ -212,5 +216,5 @@ def _line(site: Any, entry: Entry, currency: str) -> dict[str, Any]:
         "when": entry.created_on,
         "kind": entry.get_kind_display(),
         "about": link(site, commission.conversion) if commission else entry.memo or NOTHING,
-        "amount": money(entry.minor, currency),
+        "amount": amount(entry.minor, currency),
     }

@@ -11,12 +11,13 @@ from django.db.models import Prefetch
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.formats import number_format
+from django.utils.html import format_html
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ...admin.acting import AT_ONCE, ActingAdmin
-from ...admin.amounts import amount, amounts
+from ...admin.amounts import amount, amounts, told
 from ...admin.lists import BOUND, NOTHING, LargeChangeList, link, list_link, marked, partner_of
 from ...exceptions import InvalidTransition
 from ...sums import halves, joined
@@ -106,13 +107,10 @@ class ReviewChangeList(LargeChangeList):
 class ReviewAdmin(ActingAdmin):
     list_display = (
         "since",
-        "partner_",
-        "worded",
+        "whose",
+        "held_for",
         "left",
         "conversion_",
-        "others",
-        # Last, as the longest.
-        "detail",
     )
     list_filter = (OutcomeFilter, ReasonFilter, partner_of("entry__account__partner"))
     # As many as can be decided on at once.
@@ -184,6 +182,10 @@ class ReviewAdmin(ActingAdmin):
     def worded(self, review: Review) -> str:
         return worded(review.reason)
 
+    @admin.display(description=gettext_lazy("reason"))
+    def held_for(self, review: Review) -> Any:
+        return format_html("{}<br>{}", worded(review.reason), review.detail)
+
     @admin.display(description=gettext_lazy("amount left"))
     def left(self, review: Any) -> str:
         if not hasattr(review, "left_minor"):
@@ -200,17 +202,18 @@ class ReviewAdmin(ActingAdmin):
         commission = review.entry.commission
         if commission is None:
             return NOTHING
-        return link(self.admin_site, commission, commission.money)
+        return link(self.admin_site, commission, told(commission.money))
 
-    @admin.display(description=gettext_lazy("others of the partner’s"))
-    def others(self, review: Any) -> Any:
+    @admin.display(description=gettext_lazy("partner"))
+    def whose(self, review: Any) -> Any:
+        """Name the partner, and lead to what else of theirs is held."""
         partner = review.entry.account.partner
         if partner is None or not review.others_open:
-            return NOTHING
-        text = ngettext("%(n)s open", "%(n)s open", review.others_open)
-        return list_link(
-            self.admin_site, Review, text % {"n": review.others_open}, partner=partner.uid
-        )
+            return self.partner_(review)
+        text = ngettext("%(n)s other open", "%(n)s others open", review.others_open)
+        text %= {"n": review.others_open}
+        others = list_link(self.admin_site, Review, text, partner=partner.uid)
+        return format_html("{}<br>{}", self.partner_(review), others)
 
     @admin.display(description=gettext_lazy("decision"))
     def why(self, review: Review) -> Any:

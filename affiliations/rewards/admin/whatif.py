@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ... import charts, csvexport
+from ...admin.amounts import amount
 from ...admin.fields import MomentField, RowsField
 from ...admin.lists import local
 from ...admin.pages import page
@@ -203,9 +204,9 @@ def _currency(total: Outcome, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 def _figures(each: Outcome) -> dict[str, str]:
     look = "aff-up" if each.difference > 0 else "aff-down" if each.difference < 0 else ""
     return {
-        "earned": wording.money(each.earned, each.currency),
-        "would_earn": wording.money(each.would_earn, each.currency),
-        "difference": wording.money(each.difference, each.currency, signed=True),
+        "earned": amount(each.earned, each.currency),
+        "would_earn": amount(each.would_earn, each.currency),
+        "difference": amount(each.difference, each.currency, signed=True),
         "look": look,
     }
 

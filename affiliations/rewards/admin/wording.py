@@ -14,6 +14,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from ...admin.amounts import amount
 from ...admin.lists import local
 from ...models import Conversion
 from ...money import DECIMAL_PLACES
@@ -41,24 +42,10 @@ STATES = {
 }
 
 
-def money(minor: int, currency: str, *, signed: bool = False) -> str:
-    """Return an amount as people write it, also one that is larger than any Money.
-
-    With `signed` also what is above zero has its sign.
-    """
-    sign = "\N{MINUS SIGN}" if minor < 0 else "+" if signed and minor > 0 else ""
-    places = DECIMAL_PLACES.get(currency)
-    if places is None:
-        return f"{sign}{abs(minor)} {currency} ({_('in minor units')})"
-    amount = Decimal(f"{abs(minor)}E-{places}")
-    written = number_format(amount, places, use_l10n=True, force_grouping=True)
-    return f"{sign}{written}\N{NO-BREAK SPACE}{currency}"
-
-
 def rate(value: Decimal | int, currency: str) -> str:
     """Return a percentage, or a flat sum."""
     if isinstance(value, int):
-        return money(value, currency)
+        return amount(value, currency)
     written = number_format(Decimal(str(terms.plain(value))), use_l10n=True)
     return f"{written}\N{NO-BREAK SPACE}%"
 
@@ -107,11 +94,11 @@ def _clauses(rule: CommissionRule, agreed: Terms) -> Iterator[str]:
         }
         yield _("%(rate)s after the first %(start)s %(period)s") % words
     if rule.minimum_minor is not None:
-        yield _("if worth %(sum)s or more") % {"sum": money(rule.minimum_minor, agreed.currency)}
+        yield _("if worth %(sum)s or more") % {"sum": amount(rule.minimum_minor, agreed.currency)}
     if agreed.cap is not None:
-        yield _("at most %(sum)s each") % {"sum": money(agreed.cap, agreed.currency)}
+        yield _("at most %(sum)s each") % {"sum": amount(agreed.cap, agreed.currency)}
     if agreed.period_cap is not None:
-        words = {"sum": money(agreed.period_cap, agreed.currency), "period": period}
+        words = {"sum": amount(agreed.period_cap, agreed.currency), "period": period}
         yield _("at most %(sum)s %(period)s") % words
     if agreed.times is not None:
         text = ngettext(
@@ -127,7 +114,7 @@ def _clauses(rule: CommissionRule, agreed: Terms) -> Iterator[str]:
 
 def start(value: int, agreed: Terms) -> str:
     """Return where a tier begins: a number, or an amount."""
-    return money(value, agreed.currency) if agreed.by_amount else number(value)
+    return amount(value, agreed.currency) if agreed.by_amount else number(value)
 
 
 # What state a rule is in
@@ -205,10 +192,10 @@ def preview(rule: CommissionRule) -> Preview:
     factor = 10 ** DECIMAL_PLACES[currency] if DECIMAL_PLACES[currency] else NO_PLACES
     starts = [0, *(tier.start for tier in agreed.tiers)]
     rows = []
-    for amount in ROUND:
-        sale = Conversion(amount_minor=amount * factor, currency=currency)
+    for major in ROUND:
+        sale = Conversion(amount_minor=major * factor, currency=currency)
         cells = [_earned(rule, agreed, sale, volume) for volume in starts]
-        rows.append((money(amount * factor, currency), cells))
+        rows.append((amount(major * factor, currency), cells))
     columns = [_("earns")]
     if agreed.tiers:
         period = IN_PERIOD[agreed.period]
@@ -228,7 +215,7 @@ def _earned(rule: CommissionRule, agreed: Terms, sale: Conversion, volume: int) 
     claim = Claim(rule.pk, agreed, sale.amount_minor or 0, history=History(volume=volume))
     found: Earned
     [found] = terms.earn([claim], timezone.now())
-    earned = money(found.minor, sale.currency)
+    earned = amount(found.minor, sale.currency)
     if "cap" in found.steps or "period_cap" in found.steps:
         return _("%(sum)s (capped)") % {"sum": earned}
     return earned
@@ -239,7 +226,7 @@ def _notes(agreed: Terms) -> Iterator[str]:
         yield _("Likewise in any other currency.")
     if agreed.period_cap is not None:
         words = {
-            "sum": money(agreed.period_cap, agreed.currency),
+            "sum": amount(agreed.period_cap, agreed.currency),
             "period": IN_PERIOD[agreed.period],
         }
         yield _("No partner earns more than %(sum)s %(period)s.") % words
