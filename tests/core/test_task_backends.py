@@ -196,7 +196,8 @@ def needs(module: str) -> None:
 def run_under(project: str, kind: str, **environment: str) -> None:
     """Run the tests of this file whose names begin with `kind` under another project's settings."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=120"]
-    command += ["--ds", f"tests.projects.{project}", "-o", f"python_functions={kind}_*", __file__]
+    command += ["--no-migrations", "--ds", f"tests.projects.{project}"]
+    command += ["-o", f"python_functions={kind}_*", __file__]
     process = subprocess.Popen(
         command,
         cwd=ROOT,

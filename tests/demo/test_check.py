@@ -10,6 +10,7 @@ import django
 os.environ["DJANGO_SETTINGS_MODULE"] = "dummy_project.settings"
 django.setup()
 from django.conf import settings
+from django.db import connection
 from affiliations.links.models import Link
 from affiliations.models import Partner, Subscription
 from affiliations.signals import visitor_identified
@@ -17,6 +18,10 @@ from dummy_project import check, earnings, earnings_walk, friends_walk, network_
 from dummy_project.__main__ import main
 from dummy_project.network.models import Offer
 from dummy_project.partner_site.models import Deal
+
+# Nothing is broken about either, and together they take longer than all the rest.
+connection.settings_dict["TEST"]["MIGRATE"] = False
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 def afterwards(change):
     prepare = seed.prepare

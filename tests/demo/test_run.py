@@ -17,6 +17,25 @@ def rows(file, query):
         return [row[0] for row in connection.execute(query)]
 
 
+@pytest.fixture(scope="module")
+def opened_once(open_demo, tmp_path_factory):
+    """Return the file of a demo that was open once: its past takes long to live."""
+    file = tmp_path_factory.mktemp("demo") / "demo.sqlite3"
+    with open_demo(file):
+        pass
+    return file
+
+
+@pytest.fixture
+def file(opened_once, tmp_path):
+    """Return a copy of it, of the test's own."""
+    copy = tmp_path / "demo.sqlite3"
+    # Not of the file alone: some of it may still be in the log beside it.
+    with closing(sqlite3.connect(opened_once)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    return copy
+
+
 def test_it_prints_where_to_click(open_demo, tmp_path):
     with open_demo(tmp_path / "demo.sqlite3") as demo:
         for path in (
@@ -33,11 +52,9 @@ def test_it_prints_where_to_click(open_demo, tmp_path):
         assert "admin / admin (this demo only)" in demo.banner
 
 
-def test_it_finds_everything_again_on_another_port(open_demo, tmp_path):
-    file = tmp_path / "demo.sqlite3"
+def test_it_finds_everything_again_on_another_port(open_demo, file):
     tables = ("affiliations_partner", "affiliations_subscription", "auth_user", "shop_product")
-    with open_demo(file):
-        first = {table: rows(file, f"SELECT id FROM {table}") for table in tables}
+    first = {table: rows(file, f"SELECT id FROM {table}") for table in tables}
     with open_demo(file) as demo:
         assert first == {table: rows(file, f"SELECT id FROM {table}") for table in tables}
         addresses = rows(file, TOLD)
@@ -46,8 +63,8 @@ def test_it_finds_everything_again_on_another_port(open_demo, tmp_path):
         assert demo.url in requests.get(f"{demo.url}/partner-site/", timeout=10).text
 
 
-def test_its_partners_have_earned_for_some_months(open_demo, python, tmp_path):
-    file = tmp_path / "demo.sqlite3"
+def test_its_partners_have_earned_for_some_months(open_demo, python, file):
+    entries = rows(file, "SELECT id FROM affiliations_rewards_entry")
     with open_demo(file) as demo:
         log = requests.get(f"{demo.url}/partner-site/log/", timeout=10).text
         assert re.search(r"Anna has earned <strong>[1-9][0-9]+\.[0-9]{2} EUR</strong>", log)
@@ -72,16 +89,11 @@ def test_its_partners_have_earned_for_some_months(open_demo, python, tmp_path):
     done = python("-m", "dummy_project", "--database-url", f"sqlite:///{file}", *audit)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "Nothing differs." in done.stdout
-    # It is not lived twice.
-    entries = rows(file, "SELECT id FROM affiliations_rewards_entry")
-    with open_demo(file):
-        assert rows(file, "SELECT id FROM affiliations_rewards_entry") == entries
+    # It was not lived twice.
+    assert rows(file, "SELECT id FROM affiliations_rewards_entry") == entries
 
 
-def test_the_links_of_the_network_follow_it_but_for_one_that_was_deleted(open_demo, tmp_path):
-    file = tmp_path / "demo.sqlite3"
-    with open_demo(file):
-        pass
+def test_the_links_of_the_network_follow_it_but_for_one_that_was_deleted(open_demo, file):
     with closing(sqlite3.connect(file)) as connection, connection:
         deleted = "UPDATE affiliations_links_link SET deleted_on = ? WHERE path = 'dusk-cup'"
         connection.execute(deleted, ("2026-01-01 00:00:00",))
@@ -95,11 +107,8 @@ def test_the_links_of_the_network_follow_it_but_for_one_that_was_deleted(open_de
     assert all(each.startswith(f"{demo.url}/network/aff_lsr?") for each in called)
 
 
-def test_it_leaves_an_address_elsewhere_alone(open_demo, tmp_path):
-    file = tmp_path / "demo.sqlite3"
+def test_it_leaves_an_address_elsewhere_alone(open_demo, file):
     elsewhere = "https://anna.example/{visitor_id}"
-    with open_demo(file):
-        pass
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(
             "UPDATE affiliations_subscription SET callback_url = ? WHERE callback_url <> ''",
@@ -110,8 +119,8 @@ def test_it_leaves_an_address_elsewhere_alone(open_demo, tmp_path):
     assert addresses == [elsewhere, elsewhere]
 
 
-def test_a_port_that_is_busy_is_named_and_another_suggested(open_demo, python, tmp_path):
-    with open_demo(tmp_path / "demo.sqlite3") as demo:
+def test_a_port_that_is_busy_is_named_and_another_suggested(open_demo, python, file):
+    with open_demo(file) as demo:
         port = demo.url.rpartition(":")[2]
 
         done = python("-m", "dummy_project", "--port", port)
@@ -174,13 +183,13 @@ def test_commands_of_django_are_passed_on(python, tmp_path, command):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_call_that_the_shop_did_not_make_is_refused(open_demo, tmp_path):
+def test_a_call_that_the_shop_did_not_make_is_refused(open_demo, file):
     forged = {
         "webhook-id": "msg_1",
         "webhook-timestamp": "1795216762",
         "webhook-signature": "v1,AAAA",
     }
-    with open_demo(tmp_path / "demo.sqlite3") as demo:
+    with open_demo(file) as demo:
         address = f"{demo.url}/partner-site/callback/order/1/?amount=9999"
         assert requests.get(address, headers=forged, timeout=10).status_code == 401
         assert requests.get(address, timeout=10).status_code == 401

@@ -774,7 +774,8 @@ def test_the_page_about_tests_passes(tmp_path):
     (tmp_path / "test_affiliates.py").write_text(
         code("docs/how-to/testing-your-site.md", "tests"), encoding="utf-8"
     )
-    arguments = ["-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), str(tmp_path)]
+    arguments = ["-q", "-n", "0", "-p", "no:cacheprovider", "--no-migrations"]
+    arguments += ["-c", str(ROOT / "pyproject.toml"), str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *arguments],
         cwd=ROOT,

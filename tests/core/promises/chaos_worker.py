@@ -38,6 +38,7 @@ from django.core.management import execute_from_command_line  # noqa: E402
 from django.db import Error, connection, connections, transaction  # noqa: E402
 from django.db.models import F  # noqa: E402
 
+import tests.projects.urls  # noqa: E402, F401 - each command looks at them first: no child has to
 from affiliations import claims, delivery, faults, outbox, outcomes, querysets, tasks  # noqa: E402
 from affiliations.links import purchases as links  # noqa: E402
 from affiliations.links.exceptions import IdempotencyConflict  # noqa: E402
