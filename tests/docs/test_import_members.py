@@ -23,9 +23,9 @@ def run(tmp_path):
     """Have a block of the page imported."""
     make_program(name="Bring a friend")
 
-    def run(name, *options):
+    def run(block, *options):
         path = tmp_path / "members.txt"
-        path.write_text(code("docs/how-to/import-members.md", name))
+        path.write_text(block)
         err = StringIO()
         with suppress(CommandError):
             call_command("import_members", str(path), *options, stdout=StringIO(), stderr=err)
@@ -45,18 +45,20 @@ def test_the_columns_and_options_are_those_of_the_code():
 
 
 def test_the_predecessors_lines(run):
-    assert run("lines") == ""
+    assert run(code("docs/how-to/import-members.md", "lines")) == ""
     relations = dict(Member.objects.values_list("user_hash", "indicator__user_hash"))
     assert relations == {"anna": None, "ben": "anna", "carl": "ben"}
 
 
 def test_a_table(run):
     user = make_user("anna")
-    assert run("table") == ""
+    assert run(code("docs/how-to/import-members.md", "table")) == ""
     assert Member.objects.get(user=user).registered_on.year == 2019
     assert Member.objects.get(user_hash="ben").indicator.user == user
 
 
 def test_what_is_said_to_be_wrong(run):
-    assert run("wrong") == code("docs/how-to/import-members.md", "said")
+    assert run(code("docs/how-to/import-members.md", "wrong")) == code(
+        "docs/how-to/import-members.md", "said"
+    )
     assert not Member.objects.exists()
