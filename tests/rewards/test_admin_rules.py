@@ -22,8 +22,9 @@ from affiliations.money import DECIMAL_PLACES, Money
 from affiliations.rewards import rules
 from affiliations.rewards.admin import rules as rules_admin
 from affiliations.rewards.admin import wording
-from affiliations.rewards.admin.rule_forms import AMOUNTS, RuleForm
+from affiliations.rewards.admin.rule_forms import RuleForm
 from affiliations.rewards.models import CommissionRule, PartnerGroup
+from affiliations.rewards.models.rules import SUMS
 from affiliations.testing import freeze
 from tests.core.factories import make_partner, make_user
 from tests.rewards.factories import ORDER, convert, make_group, make_rule
@@ -386,7 +387,7 @@ def typed_in(text):
     for tag in re.findall(r"<input[^>]*>", text):
         name = re.search(r' name="([^"]+)"', tag)
         value = re.search(r' value="([^"]*)"', tag)
-        if name and 'type="submit"' not in tag and name[1] in {*form(), *AMOUNTS}:
+        if name and 'type="submit"' not in tag and name[1] in {*form(), *SUMS}:
             found[name[1]] = unescape(value[1]) if value else ""
     for name, body in re.findall(r'<select name="(\w+)"[^>]*>(.*?)</select>', text, re.DOTALL):
         chosen = re.search(r'value="([^"]*)"[^>]* selected', body)

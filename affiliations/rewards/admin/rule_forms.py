@@ -16,12 +16,10 @@ from ...admin.fields import MomentField, major_of, minor_of, trigger_choices
 from ...money import DECIMAL_PLACES
 from .. import terms
 from ..models import CommissionRule
-from ..models.rules import MAX_TIERS
+from ..models.rules import MAX_TIERS, SUMS
 
 #: Rows of tiers that are there, and those that stay free for more.
 LEAST_ROWS, FREE_ROWS = 3, 2
-#: Fields that hold minor units, and are typed into in major ones.
-AMOUNTS = ("flat_minor", "minimum_minor", "cap_minor", "period_cap_minor")
 #: Of two fields of which one has to be filled in: what is wrong with one is not told of the other.
 EITHER = {"percent": "flat_minor", "flat_minor": "percent"}
 PERCENT_PLACES = 4
@@ -233,7 +231,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
             trigger.choices = trigger_choices(rule.trigger, _("any trigger"))
         if rule.pk is None:
             return
-        for name in AMOUNTS:
+        for name in SUMS:
             self.initial[name] = major_of(getattr(rule, name), rule.currency)
         agreed = rule.terms
         self.initial["tiers"] = [
@@ -251,7 +249,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
         super().clean()
         data: Any = self.cleaned_data
         currency = data.get("currency") or ""
-        given = [name for name in AMOUNTS if data.get(name) is not None]
+        given = [name for name in SUMS if data.get(name) is not None]
         for name in given:
             # Without a currency there is no saying, and the model asks for one.
             try:

@@ -43,17 +43,10 @@ AGREED = (
     "valid_from",
     "priority",
 )
+#: Those that hold sums, of the rule's one currency, in minor units.
+SUMS = ("flat_minor", "minimum_minor", "cap_minor", "period_cap_minor")
 #: Those that hold numbers, none of which may be a float: it would be cut, or not be what it seems.
-NUMBERS = (
-    "percent",
-    "flat_minor",
-    "minimum_minor",
-    "cap_minor",
-    "period_cap_minor",
-    "times",
-    "months",
-    "priority",
-)
+NUMBERS = ("percent", *SUMS, "times", "months", "priority")
 MAX_TIERS = 20
 #: How long before a rule begins or ends to hold that has to be written down. A conversion that is
 #: recorded meanwhile has its time before it reads the rules; whatever it is, it then finds in them
@@ -289,7 +282,7 @@ class CommissionRule(models.Model):
             errors["percent"] = _("A rule pays either a percentage or a flat sum.")
         if self.currency and self.currency not in DECIMAL_PLACES:
             errors["currency"] = _("Must be an ISO 4217 code in capitals, such as EUR.")
-        sums = (self.flat_minor, self.minimum_minor, self.cap_minor, self.period_cap_minor)
+        sums = (getattr(self, name) for name in SUMS)
         by_amount = bool(self.tiers) and self.tiers_by == self.TiersBy.AMOUNT
         if not self.currency and (by_amount or any(each is not None for each in sums)):
             errors["currency"] = _("There are sums in the rule: in which currency?")
