@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 
 HOSTILE = "<script>alert(1)</script>"
 WHOM = "to whoever brought them"
-NBSP = "\N{NO-BREAK SPACE}"
+NBSP, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
 JUNK = ["", "x", "-1", "0", "9" * 30, "\0", HOSTILE, "٣", "1.5"]
 
 
@@ -467,11 +467,11 @@ class TestMemberPage:
             for each in response.context["statement"]["rows"]
         ]
         assert rows == [
-            ("acquired credit", "+20.00 EUR", "40.00 EUR"),
-            ("potential credit", "-20.00 EUR", "20.00 EUR"),
-            ("potential credit", "+20.00 EUR", "40.00 EUR"),
+            ("acquired credit", f"+20.00{NBSP}EUR", f"40.00{NBSP}EUR"),
+            ("potential credit", f"{MINUS}20.00{NBSP}EUR", f"20.00{NBSP}EUR"),
+            ("potential credit", f"+20.00{NBSP}EUR", f"40.00{NBSP}EUR"),
             ("indication", "–", "–"),
-            ("potential credit", "+20.00 EUR", "20.00 EUR"),
+            ("potential credit", f"+20.00{NBSP}EUR", f"20.00{NBSP}EUR"),
             ("indication", "–", "–"),
             ("sign-up", "–", "–"),
         ]
@@ -487,7 +487,7 @@ class TestMemberPage:
         make_member(anna, program=make_program(currency="JPY", reward_minor=7))
         response = admin_client.get(address("member_change", anna.pk))
         rows = [each["sum"] for each in response.context["statement"]["rows"] if each["entry_url"]]
-        assert rows == ["7 JPY", "20.00 EUR"]
+        assert rows == [f"7{NBSP}JPY", f"20.00{NBSP}EUR"]
 
     def test_pages_are_turned_apart(self, admin_client, monkeypatch):
         monkeypatch.setattr(members_admin, "MOST_BROUGHT", 2)
@@ -515,7 +515,7 @@ class TestMemberPage:
             query = context["statement"]["older"]
         assert len(seen) == 11
         sums = [each for kind, each in seen if kind == "potential credit"]
-        assert sums == [f"{20 * n}.00 EUR" for n in (5, 4, 3, 2, 1)]
+        assert sums == [f"{20 * n}.00{NBSP}EUR" for n in (5, 4, 3, 2, 1)]
 
     def test_it_costs_the_same_however_many_they_have_brought(self, admin_client):
         def cost():
@@ -551,7 +551,8 @@ class TestMemberPage:
     def test_an_account_that_is_owed_to_the_site(self, admin_client):
         anna = make_member(program=make_program())
         ledger.post(ledger.account_of(anna.holder, "EUR"), euros(-3), kind="adjustment", key="less")
-        assert "-3.00 EUR: owed to the site" in words(page(admin_client, "member_change", anna.pk))
+        said = words(page(admin_client, "member_change", anna.pk))
+        assert f"{MINUS}3.00 EUR: owed to the site" in said
 
 
 class TestWhoMayDoWhat:
