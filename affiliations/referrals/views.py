@@ -28,13 +28,14 @@ __all__ = ["follow", "invite", "stop"]
 MAX_TEXT = 10_000
 #: Invitations that are shown.
 SHOWN = 50
-#: By which others a link is shared: each only an address, so that nothing of theirs is loaded.
+#: By which others a link is shared: each only an address, so that nothing of theirs is loaded. The
+#: link follows it.
 SHARES = (
-    ("mail", gettext_lazy("E-mail"), "mailto:?body={link}"),
-    ("whatsapp", "WhatsApp", "https://wa.me/?text={link}"),
-    ("telegram", "Telegram", "https://t.me/share/url?url={link}"),
-    ("facebook", "Facebook", "https://www.facebook.com/sharer/sharer.php?u={link}"),
-    ("x", "X", "https://x.com/intent/post?url={link}"),
+    ("mail", gettext_lazy("E-mail"), "mailto:?body="),
+    ("whatsapp", "WhatsApp", "https://wa.me/?text="),
+    ("telegram", "Telegram", "https://t.me/share/url?url="),
+    ("facebook", "Facebook", "https://www.facebook.com/sharer/sharer.php?u="),
+    ("x", "X", "https://x.com/intent/post?url="),
 )
 
 
@@ -75,7 +76,7 @@ def invite(request: HttpRequest) -> HttpResponseBase:
         "program": member.program,
         "link": link,
         "qr": qr.inline(link) if qr.is_available() else "",
-        "shares": [(name, label, address.format(link=quoted)) for name, label, address in SHARES],
+        "shares": [(name, label, f"{address}{quoted}") for name, label, address in SHARES],
         "form": form,
         "stats": pages.stats(member),
         "invitations": rows[:SHOWN],
