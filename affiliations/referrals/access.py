@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from ..access import Right
 
-__all__ = ["CHANGE", "CREATE", "DELETE", "READ", "REGISTER", "REPORT", "STATEMENT"]
+__all__ = [
+    "CHANGE",
+    "CREATE",
+    "DELETE",
+    "INDICATE",
+    "READ",
+    "REGISTER",
+    "REPORT",
+    "STATEMENT",
+    "VERIFY",
+]
 
 
 def _right(word: str, permission: str) -> Right:
@@ -18,3 +28,5 @@ CHANGE = _right("write", "change_program")
 DELETE = _right("write", "delete_program")
 REGISTER = _right("register", "add_member")
 REPORT = _right("register", "change_member")
+INDICATE = _right("register", "add_emailindication")
+VERIFY = _right("read", "view_emailindication")

@@ -11,8 +11,8 @@ from django.urls import reverse
 from ..money import Money, major
 from ..requestbody import InvalidFields
 from ..rest import BODY, Bearer, ExactRenderer, Query, RestAPI, Sent, Status
-from . import access, invoices, programs, services, statements
-from .exceptions import NoProgram
+from . import access, indications, invoices, programs, services, statements
+from .exceptions import NoProgram, UnknownMember
 from .models import Member, Operation, Program
 from .refusals import ReferralsRefusals
 from .schemas import (
@@ -23,12 +23,17 @@ from .schemas import (
     Entry,
     Health,
     Index,
+    Indicated,
+    Indication,
     Indicator,
     Problem,
+    RefusedEmail,
     Registered,
     Registration,
     Report,
     Statement,
+    Verification,
+    Verified,
 )
 from .schemas import Program as Described
 
@@ -250,6 +255,53 @@ def statement(
         referral_program=_described(request, member.program),
         entries=[_entry(each) for each in told.operations],
         next=told.older,
+    )
+
+
+@api.post(
+    "/emailindication/",
+    auth=Bearer(access.INDICATE),
+    response={201: Indicated, **refusals(409, 412, *BODY)},
+    operation_id="emailindication",
+    url_name="emailindication",
+)
+def emailindication(
+    request: Any, sent: Annotated[Indication, Sent(...)]
+) -> Status[Indicated] | HttpResponse:
+    """Note the addresses of people whom a member would bring. Scope: referrals:register.
+
+    In each program whoever was first has indicated an address. Nobody is written to.
+    """
+    try:
+        member = services.find_member(sent.user_indicator)
+    except UnknownMember:
+        missing = f"user_indicator: {'is unknown' if sent.user_indicator else 'is needed'}"
+        return api.refusals.problem(412, "missing-parameter", missing)
+    found = indications.indicate(member, sent.emails)
+    return Status(
+        201,
+        Indicated(
+            saved_emails=[each.email for each in found.saved],
+            refused=[
+                RefusedEmail(email=each.email, reason=each.reason)  # type: ignore[arg-type]
+                for each in found.refused
+            ],
+        ),
+    )
+
+
+@api.post(
+    "/emailverification/",
+    auth=Bearer(access.VERIFY),
+    response={200: Verified, **refusals(*BODY)},
+    operation_id="emailverification",
+    url_name="emailverification",
+)
+def emailverification(request: Any, sent: Annotated[Verification, Sent(...)]) -> Verified:
+    """Tell who has indicated each of some addresses first. Scope: referrals:read."""
+    found = indications.indicators(sent.emails)
+    return Verified(
+        emails={email: member.user_hash if member else False for email, member in found.items()}
     )
 
 

@@ -15,9 +15,11 @@ class ReferralsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
     #: What API keys may be let do here.
     api_scopes = {
-        "referrals:read": _("read programs and the statements of members"),
+        "referrals:read": _("read programs, the statements of members, and who has indicated whom"),
         "referrals:write": _("make, change and delete programs"),
-        "referrals:register": _("register members, and report what they have paid"),
+        "referrals:register": _(
+            "register members, note whom they indicate, and report what they have paid"
+        ),
     }
 
     def ready(self) -> None:

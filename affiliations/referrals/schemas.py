@@ -27,6 +27,7 @@ from ..restfields import (
     printable,
     text,
 )
+from .indications import AT_ONCE
 from .models import Operation
 from .models.members import MAX_HASH
 from .models.programs import MAX_DEPTH, MAX_NAME
@@ -39,6 +40,8 @@ NAMES = {
     "user_hash": ("user_indicated",),
 }
 MAX_COUNT = 2**31 - 1
+#: Characters of what may be an address, and of what is answered of it.
+MAX_TEXT = 1000
 CREDIT = "What the indicated user receives at sign-up."
 TARGET = "What they must have paid before the indicator is credited."
 
@@ -59,6 +62,27 @@ Count = Annotated[
 ]
 #: An amount in an answer: exact, see `ExactRenderer`.
 Number = Annotated[Decimal, WithJsonSchema({"type": "number"})]
+
+
+def _separated(value: Any) -> Any:
+    """Take text for a list of what stands between its commas, as the document has it."""
+    return value.split(",") if isinstance(value, str) else value
+
+
+#: Whether each is an address is said one by one, in the answer.
+Emails = Annotated[
+    list[Annotated[str, StringConstraints(max_length=MAX_TEXT)]],
+    BeforeValidator(_separated),
+    Field(max_length=AT_ONCE),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "maxItems": AT_ONCE},
+            ]
+        }
+    ),
+]
 
 SHOWN = {
     "name": "Friends",
@@ -138,6 +162,23 @@ class Report(Told):
         None, description="When that was so; an earlier total than the last one changes nothing."
     )
     user_hash: Hash = Field("", description="As in the address, if at all.")
+
+
+class Indication(Told):
+    """Whom a member would bring."""
+
+    model_config = example(user_indicator="anna-7", emails="bert@example.com, carla@example.com")
+
+    user_indicator: Hash = Field("", description="Who would bring them. Needed.")
+    emails: Emails = Field(description="Addresses, separated by commas, or a list of them.")
+
+
+class Verification(Told):
+    """About whom is asked who has indicated them."""
+
+    model_config = example(emails="bert@example.com, carla@example.com")
+
+    emails: Emails = Field(description="Addresses, separated by commas, or a list of them.")
 
 
 class Program(BaseModel):
@@ -229,6 +270,32 @@ class Statement(BaseModel):
     referral_program: Program
     entries: list[Entry]
     next: int | None = Field(description="What to ask for `before`, where there are more.")
+
+
+class RefusedEmail(BaseModel):
+    """An address that was not noted, and why."""
+
+    model_config = example(email="carla@example.com", reason="indicated")
+
+    email: str
+    reason: Literal["invalid", "own", "indicated"]
+
+
+class Indicated(BaseModel):
+    """Which addresses are noted as this member's, and which are not."""
+
+    model_config = example(saved_emails=["bert@example.com"], refused=[])
+
+    saved_emails: list[str]
+    refused: list[RefusedEmail]
+
+
+class Verified(BaseModel):
+    """The hash of who has indicated each address first, or false."""
+
+    model_config = example(emails={"bert@example.com": "anna-7", "carla@example.com": False})
+
+    emails: dict[str, str | Literal[False]]
 
 
 class Endpoint(BaseModel):

@@ -4,7 +4,7 @@ from typing import Any
 
 from affiliations.models import Callback
 from affiliations.referrals.api import api
-from affiliations.referrals.models import Member, Operation, Program
+from affiliations.referrals.models import EmailIndication, Member, Operation, Program
 from affiliations.rewards.models import Entry
 from tests.referrals.factories import make_key, make_member, make_program
 from tests.rest.cases import Run
@@ -18,7 +18,7 @@ class ReferralsSender(Sender):
 
     api = api
     mount = MOUNT
-    models = (Program, Member, Operation, Entry, Callback)
+    models = (Program, Member, Operation, Entry, EmailIndication, Callback)
     take_nothing = frozenset({"PUT /program/{id}/"})
     # A switch is no number, but Python has it as one.
     fitting = {
@@ -56,6 +56,11 @@ class ReferralsSender(Sender):
                 "user_indicated": "carla-9",
                 "referral_program_id": program.pk,
             },
+            "POST /emailindication/": {
+                "user_indicator": anna.user_hash,
+                "emails": "bert@example.com, carla@example.com",
+            },
+            "POST /emailverification/": {"emails": "bert@example.com, carla@example.com"},
             "PUT /invoice/user/{user_hash}/": {
                 "total_amount_paid": 120,
                 "reported_on": "2026-01-01T12:00:00+01:00",

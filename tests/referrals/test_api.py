@@ -17,7 +17,7 @@ from django.utils import timezone
 from affiliations.models import ApiKey, Callback
 from affiliations.referrals import access, services
 from affiliations.referrals.api import api as ninja
-from affiliations.referrals.models import Member, Operation, Program
+from affiliations.referrals.models import EmailIndication, Member, Operation, Program
 from affiliations.rewards.models import Entry
 from affiliations.rewards.testing import assert_ledger_balanced
 from tests.core.factories import make_partner, make_user
@@ -111,6 +111,81 @@ def described(api, program, **others):
     return {**shown, **others}
 
 
+# emailindication and emailverification
+
+
+def test_addresses_are_indicated_and_told(each):
+    anna, dora = make_member(), make_member()
+    sent = {"user_indicator": anna.user_hash, "emails": " Bert@example.com,carla@example.com, x,"}
+    answer = each.post("emailindication", **sent)
+    assert (answer.status_code, answer.json()) == (
+        201,
+        {
+            "saved_emails": ["bert@example.com", "carla@example.com"],
+            "refused": [{"email": "x", "reason": "invalid"}],
+        },
+    )
+    again = each.post("emailindication", user_indicator=dora.user_hash, emails="bert@example.com")
+    assert again.json() == {
+        "saved_emails": [],
+        "refused": [{"email": "bert@example.com", "reason": "indicated"}],
+    }
+    answer = each.post("emailverification", emails="bert@example.com,nobody@example.com,x")
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {
+            "emails": {
+                "bert@example.com": anna.user_hash,
+                "nobody@example.com": False,
+                "x": False,
+            }
+        },
+    )
+
+
+def test_addresses_may_be_a_list(api):
+    anna = make_member()
+    emails = ["bert@example.com", "carla@example.com"]
+    sent = {"user_indicator": anna.user_hash, "emails": emails}
+    assert api.post("emailindication", **sent).json()["saved_emails"] == emails
+    answer = api.post("emailverification", emails=emails)
+    assert answer.json() == {"emails": dict.fromkeys(emails, anna.user_hash)}
+
+
+@pytest.mark.parametrize("indicator", [None, "", "nobody", "a b", "x" * 201])
+def test_whoever_is_nobody_indicates_nobody(each, indicator):
+    sent = {"emails": "bert@example.com"}
+    if indicator is not None:
+        sent["user_indicator"] = indicator
+    answer = each.post("emailindication", **sent)
+    if indicator == "x" * 201:
+        refused(answer, 400, "invalid-fields", "user_indicator")
+    else:
+        refused(answer, 412, "missing-parameter")
+    assert not EmailIndication.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "emails", [None, 7, {"a": "b"}, [7], ["x" * 1001], ["a@b.de"] * 1001, [["a@b.de"]], True]
+)
+def test_what_are_no_addresses(api, emails):
+    anna = make_member()
+    for address in ("emailindication", "emailverification"):
+        sent = {} if address == "emailverification" else {"user_indicator": anna.user_hash}
+        answer = api.post(address, **sent, emails=emails)
+        body = answer.json()
+        assert (answer.status_code, body["code"]) == (400, "invalid-fields")
+        assert all(each["field"].startswith("emails") for each in body["errors"])
+    assert not EmailIndication.objects.exists()
+
+
+def test_in_a_program_that_is_over_nobody_is_indicated(api):
+    anna = make_member()
+    Program.objects.update(active=False)
+    sent = {"user_indicator": anna.user_hash, "emails": "bert@example.com"}
+    refused(api.post("emailindication", **sent), 409, "program-ended")
+
+
 # index and health
 
 
@@ -131,6 +206,8 @@ def test_the_endpoints_are_listed_for_anybody(api, token):
                 ("register", ["POST"], "register/"),
                 ("invoice-user", ["PUT"], "invoice/user/<user_hash>/"),
                 ("statement", ["GET"], "statement/<user_hash>/"),
+                ("emailindication", ["POST"], "emailindication/"),
+                ("emailverification", ["POST"], "emailverification/"),
             )
         ],
     }
@@ -738,12 +815,23 @@ def calls(program, bert):
             "change_member",
         ),
         ("GET", f"statement/{bert.user_hash}"): (None, "read", "view_member"),
+        ("POST", "emailindication"): (
+            {"user_indicator": bert.user_hash, "emails": "carla@example.com"},
+            "register",
+            "add_emailindication",
+        ),
+        ("POST", "emailverification"): (
+            {"emails": "carla@example.com"},
+            "read",
+            "view_emailindication",
+        ),
     }
 
 
 def rows():
     return [
-        list(each.objects.order_by("pk").values()) for each in (Program, Member, Operation, Entry)
+        list(each.objects.order_by("pk").values())
+        for each in (Program, Member, Operation, Entry, EmailIndication)
     ]
 
 
