@@ -122,7 +122,8 @@ def _shown(lines: list[payoutfiles.Line], is_good: bool) -> dict[str, Any]:
         for line in sorted(lines, key=lambda line: (not line.problems, not line.changes))
     ]
     shown = {"rows": rows, "number": len(lines), "wrong": wrong, "changes": counted.total()}
-    if is_good and shown["changes"]:
+    shown["nothing_new"] = not shown["changes"]
+    if is_good:
         chunks = csvexport.lines(COLUMNS.values(), map(_again, lines))
         shown["text"] = b"".join(chunks).decode()
     return shown
