@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from affiliations.admin import sections
 from affiliations.money import Money
 from affiliations.rewards import ledger, payouts, reviews, statements
+from affiliations.rewards.admin import accounts as accounts_admin
 from affiliations.rewards.admin import commissions as commissions_admin
 from affiliations.rewards.admin.adjusting import AdjustingMixin
 from affiliations.rewards.models import Commission, Entry, Payout, Review, Snapshot
@@ -471,6 +472,23 @@ class TestExport:
                 "EUR",
             ],
             ["Anna (EUR)", "adjustment", "adjustment: =cmd()", "0.07", "5.07", "EUR"],
+        ]
+
+    @pytest.mark.parametrize("together", [1, 500])
+    def test_it_names_payouts_as_the_payee_knows_them(
+        self, admin_client, settings, monkeypatch, together
+    ):
+        monkeypatch.setattr(accounts_admin, "EXPORTED_AT_ONCE", together)
+        settings.AFFILIATE_PAYOUT_MINIMUM = {"EUR": 1}
+        account = account_of(make_partner())
+        post(account, 500)
+        payout = payouts.make_payouts(currency="EUR").payouts.get()
+        payouts.fail(payout, "closed")
+        _heading, *lines = self.lines(admin_client, account)
+        assert [line[4:6] for line in lines] == [
+            ["adjustment", "5.00"],
+            [f"Payout {payout.reference}", "-5.00"],
+            [f"Given back from payout {payout.reference}", "5.00"],
         ]
 
     def test_it_is_of_the_period_that_is_chosen(self, admin_client, partner):

@@ -19,7 +19,7 @@ from django.utils import timezone
 from affiliations.admin import progress
 from affiliations.money import Money
 from affiliations.rewards import ledger, payoutfiles, payouts
-from affiliations.rewards.admin import payout_batches, payout_results
+from affiliations.rewards.admin import payout_results, payout_routes
 from affiliations.rewards.audit import Audit
 from affiliations.rewards.models import Entry, Payout, PayoutBatch, PayoutDestination
 from tests.core.factories import make_partner, make_user
@@ -340,7 +340,7 @@ class TestBatch:
             owe(9000, make_partner(name=name))
         batch = made("wise")
         payouts.approve_batch(batch)
-        monkeypatch.setattr(payout_batches, "FEW", 1)
+        monkeypatch.setattr(payout_routes, "FEW", 1)
         response = act(admin_client, "payoutbatch", "send_paypal", batch)
         assert HOSTILE not in response.content.decode()
 
@@ -354,7 +354,7 @@ class TestBatch:
             "Not now: 1 goes by Wise.",
             "Not at all: 2 have no destination (Carl: 90.00 EUR, …).",
         ]
-        monkeypatch.setattr(payout_batches, "NAMED", 1)
+        monkeypatch.setattr(payout_routes, "NAMED", 1)
         asked = act(admin_client, "payoutbatch", "send_paypal", batch)
         assert lines(asked)[:2] == [first, "and 1 other"]
 

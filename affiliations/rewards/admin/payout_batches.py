@@ -20,7 +20,6 @@ from django.template.loader import render_to_string
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -35,19 +34,18 @@ from ...exceptions import InvalidMoney, InvalidTransition
 from ...sums import halves, joined
 from .. import payouts
 from ..conf import minimum
-from ..models import Account, Method, Payout, PayoutBatch, PayoutDestination
+from ..models import Account, Method, Payout, PayoutBatch
 from .destinations import add_url
 from .payout_files import FilesMixin
 from .payout_filters import OwnCurrencyFilter
 from .payout_results import ResultsMixin
+from .payout_routes import led, left
 from .payout_states import States, badge, states_of
 from .payout_steps import ReasonForm
 
 State = Payout.State
 #: Payouts, and payees that cannot be paid, that a page shows.
 SHOWN = 50
-#: Those of which it is said where they go to before they are sent, and those that go nowhere.
-NAMED, FEW = 20, 3
 
 
 class BatchChangeList(LargeChangeList):
@@ -257,7 +255,7 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             "before anything is sent, so that nothing is paid twice: then you download the file, "
             "and upload it at %(method)s yourself."
         )
-        lines = [*_led(rows, row["number"]), *_left(batch, method)]
+        lines = [*led(rows, row["number"]), *left(batch, method)]
         action = f"send_{method}"
         asked = self.confirmation(
             request, [batch], action, title=title, text=text % words, lines=lines
@@ -379,48 +377,3 @@ class PayoutBatchAdmin(FilesMixin, ResultsMixin, ActingAdmin):
             change_message=text,
         )
         return Outcome(text, messages.SUCCESS, self._url("change", batch.pk), _("Go to the batch"))
-
-
-def _led(rows: Any, number: int) -> list[str]:
-    """Say of the first of so many payouts where each goes to."""
-    first = list(rows.select_related("account__partner").order_by("pk")[:NAMED])
-    holders = [payout.account.holder for payout in first]
-    there = PayoutDestination.objects.in_bulk(holders, field_name="holder")
-    lines = []
-    for payout in first:
-        # Whoever has none any more was erased at this moment.
-        where = there.get(payout.account.holder)
-        to = f" → {where.email} ({where.name})" if where else ""
-        lines.append(f"{_named(payout)}{to}")
-    if number > NAMED:
-        more = ngettext("and %(n)s other", "and %(n)s others", number - NAMED)
-        lines.append(more % {"n": intcomma(number - NAMED)})
-    return lines
-
-
-def _left(batch: PayoutBatch, method: Method) -> list[str]:
-    """Say of what is approved of a batch what does not go by a method."""
-    lines = []
-    for other in Method:
-        if other != method and (number := payouts.sendable(batch, other).count()):
-            text = ngettext(
-                "Not now: %(n)s goes by %(method)s.", "Not now: %(n)s go by %(method)s.", number
-            )
-            lines.append(text % {"n": intcomma(number), "method": other.label})
-    nowhere = payouts.sendable(batch)
-    if number := nowhere.count():
-        first = nowhere.select_related("account__partner").order_by("pk")[:FEW]
-        text = ngettext(
-            "Not at all: %(n)s has no destination (%(first)s).",
-            "Not at all: %(n)s have no destination (%(first)s).",
-            number,
-        )
-        named = ", ".join(_named(payout) for payout in first)
-        named += ", …" if number > FEW else ""
-        lines.append(text % {"n": intcomma(number), "first": named})
-    return lines
-
-
-def _named(payout: Payout) -> str:
-    whose = Truncator(payout.account.partner or payout.account.holder).chars(40)
-    return f"{whose}: {amount(payout.minor, payout.account.currency)}"
