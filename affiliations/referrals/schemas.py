@@ -66,22 +66,16 @@ Number = Annotated[Decimal, WithJsonSchema({"type": "number"})]
 
 def _separated(value: Any) -> Any:
     """Take text for a list of what stands between its commas, as the document has it."""
-    return value.split(",") if isinstance(value, str) else value
+    return [each for each in value.split(",") if each.strip()] if isinstance(value, str) else value
 
 
+LIST = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": AT_ONCE}
 #: Whether each is an address is said one by one, in the answer.
 Emails = Annotated[
     list[Annotated[str, StringConstraints(max_length=MAX_TEXT)]],
     BeforeValidator(_separated),
-    Field(max_length=AT_ONCE),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "string"}, "maxItems": AT_ONCE},
-            ]
-        }
-    ),
+    Field(min_length=1, max_length=AT_ONCE),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, LIST]}),
 ]
 
 SHOWN = {

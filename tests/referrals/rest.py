@@ -26,6 +26,8 @@ class ReferralsSender(Sender):
         "depth": (b"true",),
         "max_per_indicator": (b"true", b"false"),
         "max_referrals": (b"true", b"false"),
+        # Refused is what is in it, not all of it.
+        "emails": (b'["a"]',),
     }
 
     def __init__(self) -> None:
@@ -86,7 +88,7 @@ class ReferralsRun(Run):
     def made(self, case: Any, answer: Any) -> None:
         if "hash" in answer:
             self.hashes.append(answer["hash"])
-        else:
+        elif "id" in answer:
             self.programs.append(answer["id"])
 
     def planted(self) -> dict[str, Any]:

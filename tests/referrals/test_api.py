@@ -166,7 +166,8 @@ def test_whoever_is_nobody_indicates_nobody(each, indicator):
 
 
 @pytest.mark.parametrize(
-    "emails", [None, 7, {"a": "b"}, [7], ["x" * 1001], ["a@b.de"] * 1001, [["a@b.de"]], True]
+    "emails",
+    [None, "", " , ", [], 7, {"a": "b"}, [7], ["x" * 1001], ["a@b.de"] * 1001, [["a@b.de"]], True],
 )
 def test_what_are_no_addresses(api, emails):
     anna = make_member()
