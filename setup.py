@@ -81,7 +81,7 @@ setup(
             "pytest-asyncio>=0.24",
             "pytest-django>=4.9",
             "pytest-timeout>=2.3",
-            "pytest-xdist>=3.7",
+            "pytest-xdist>=3.8",
             "schemathesis>=4.32",
             "standardwebhooks>=1.0",
         ],
