@@ -102,9 +102,10 @@ def refer(request: HttpRequest) -> HttpResponse | None:
         return None
     rest = query = request.META.get("QUERY_STRING", "")
     came: list[tuple[arrivals.Record, str]] = []
-    for key, record in [(settings.QUERY_STRING_KEY, _of_partner), *arrivals.others()]:
+    ours = settings.QUERY_STRING_KEY, _is_any, _of_partner
+    for key, fits, record in (ours, *arrivals.others()):
         value = querystring.find(query, key)
-        if value is not None:
+        if value is not None and fits(value):
             came.append((record, value))
             rest = querystring.strip(rest, key)
     if not came:
@@ -120,6 +121,11 @@ def refer(request: HttpRequest) -> HttpResponse | None:
                 logger.exception("An arrival through %r could not be recorded", value)
         ident.write(request, response)
     return response
+
+
+def _is_any(uid: str) -> bool:
+    """Take whatever stands there for a partner's: the key is nobody else's."""
+    return True
 
 
 def _of_partner(request: HttpRequest, uid: str, location: str) -> None:

@@ -9,6 +9,7 @@ __all__ = [
     "CircularReferral",
     "InvalidMember",
     "InvalidProgram",
+    "InvalidReport",
     "NoProgram",
     "NotRegistered",
     "ProgramEnded",
@@ -18,6 +19,12 @@ __all__ = [
     "UnknownProgram",
     "UnreadableMembers",
 ]
+
+
+class InvalidReport(AffiliationsError, ValueError):
+    """What is said of a payment besides its amount cannot be kept."""
+
+    code = "invalid-report"
 
 
 class NotRegistered(AffiliationsError):

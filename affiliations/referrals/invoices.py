@@ -16,6 +16,7 @@ from ..exceptions import InvalidMoney, InvalidTransition
 from ..money import Money
 from ..rewards.ledger import is_moment
 from ..savepoints import retried
+from .exceptions import InvalidReport
 from .models import Invoice, Member
 from .models.invoices import MAX_REFERENCE
 from .services import locked, settle
@@ -32,7 +33,7 @@ def report_total(member: Member, total: Money, *, reported_on: datetime | None =
     A total below the last one is a refund, unless it was `reported_on` before that one: then it is
     late, and changes nothing. Returns in minor units what the member's indicator gains by it, or
     below zero loses. Raises InvalidMoney where it is below zero or not in the member's currency,
-    and ValueError for a `reported_on` that is no moment as the site has them, or is yet to come.
+    and InvalidReport for a `reported_on` that is no moment as the site has them, or is yet to come.
     """
     _check(member, total)
     if reported_on is not None:
@@ -50,7 +51,7 @@ def pay(member: Member, reference: str, money: Money) -> int:
     """Note a paid invoice, once for each `reference`; returns what `report_total` does.
 
     Raises InvalidTransition where the reference was paid with another amount, and what
-    `report_total` raises; ValueError where the reference is empty or too long.
+    `report_total` raises; InvalidReport where the reference is empty or too long.
     """
     _check(member, money)
     _check_reference(reference)
@@ -106,16 +107,16 @@ def _check(member: Member, money: object) -> None:
 def _check_moment(moment: object) -> None:
     # Of the first years not all have a date in UTC, and MariaDB has none before 1000.
     if not isinstance(moment, datetime) or not is_moment(moment) or moment.year <= 1000:
-        raise ValueError(f"reported_on: must be a moment, not {moment!r:.60}")
+        raise InvalidReport(f"reported_on: must be a moment, not {moment!r:.60}")
     if moment > timezone.now() + AHEAD:
-        raise ValueError(f"reported_on: must not be after today, not {moment}")
+        raise InvalidReport(f"reported_on: must not be after today, not {moment}")
 
 
 def _check_reference(reference: object) -> None:
     if not isinstance(reference, str) or not reference.strip() or len(reference) > MAX_REFERENCE:
-        raise ValueError(f"reference: must be 1 to {MAX_REFERENCE} characters")
+        raise InvalidReport(f"reference: must be 1 to {MAX_REFERENCE} characters")
     if not reference.isprintable():
-        raise ValueError("reference: must not contain control characters")
+        raise InvalidReport("reference: must not contain control characters")
 
 
 def _invoice(member: Member, reference: str) -> Invoice:

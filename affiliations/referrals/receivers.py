@@ -27,7 +27,8 @@ def join(*, instance: Any, created: bool, raw: bool = False, **kwargs: Any) -> N
 
 def connect() -> None:
     """Connect everything in this module, once."""
-    arrivals.register("referrals", lambda: str(settings.REFERRALS_KEY), sharing.arrive)
+    key = lambda: str(settings.REFERRALS_KEY)  # noqa: E731 # it may change in tests
+    arrivals.register("referrals", key, sharing.is_code, sharing.arrive)
     post_save.connect(join, sender=get_user_model(), dispatch_uid="affiliations.referrals.join")
     user_exported.connect(privacy.export, dispatch_uid="affiliations.referrals.export")
     user_forgotten.connect(privacy.forget, dispatch_uid="affiliations.referrals.forget")

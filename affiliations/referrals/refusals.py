@@ -13,6 +13,7 @@ from ..restrefusals import Refusals
 from .exceptions import (
     InvalidMember,
     InvalidProgram,
+    InvalidReport,
     NoProgram,
     NotRegistered,
     ProgramInUse,
@@ -31,6 +32,7 @@ STATUSES: dict[type[AffiliationsError], int] = {
     ProgramInUse: 409,
     InvalidMember: 400,
     InvalidProgram: 400,
+    InvalidReport: 400,
     InvalidMoney: 400,
 }
 #: In the words of the predecessor.

@@ -17,7 +17,7 @@ from . import indications, services
 from .conf import settings
 from .exceptions import AlreadyRegistered, NotRegistered
 from .models import Member
-from .models.members import MAX_CODE
+from .models.members import ALPHABET, CODE_LENGTH
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -49,8 +49,8 @@ def arrive(request: HttpRequest, code: str, location: str) -> None:
 
 
 def is_code(code: str) -> bool:
-    """Tell whether it may be somebody's share code."""
-    return 0 < len(code) <= MAX_CODE and code.isascii() and code.isalnum()
+    """Tell whether it may be somebody's share code: other sites link with a `ref` of their own."""
+    return len(code) == CODE_LENGTH and set(code) <= set(ALPHABET)
 
 
 def sender(request: Any) -> Member | None:

@@ -180,6 +180,13 @@ def test_what_are_no_addresses(api, emails):
     assert not EmailIndication.objects.exists()
 
 
+def test_a_report_of_what_is_yet_to_come_is_refused(each):
+    bert = make_member(make_member())
+    sent = {"total_amount_paid": 100, "reported_on": "4119-09-22T08:16:55.957Z"}
+    answer = each.put(f"invoice/user/{bert.user_hash}", **sent)
+    refused(answer, 400, "invalid-report", "reported_on")
+
+
 def test_in_a_program_that_is_over_nobody_is_indicated(api):
     anna = make_member()
     Program.objects.update(active=False)

@@ -79,12 +79,24 @@ def test_the_window_is_that_of_visits(client, settings, anna):
     assert Member.objects.get() == anna
 
 
-@pytest.mark.parametrize(
-    "code", ["", "x", "a" * 33, "%00", "%ED%A0%80", "ä", "'--", "a" * 5000, "٣٣٣"]
-)
-def test_a_code_of_nobody_leads_on_and_leaves_nothing(client, anna, code):
-    response = client.get(f"/?ref={code}")
+def test_a_code_of_nobody_leads_on_and_leaves_nothing(client, anna):
+    response = client.get("/?ref=abcdefghjkmn")
     assert (response.status_code, response["Location"]) == (302, "/")
+    assert not client.cookies
+    sign_up(client)
+    assert Member.objects.get() == anna
+
+
+NO_CODES = ["", "x", "producthunt", "a" * 11, "a" * 13, "ABCDEFGHJKMN", "abcdefghijkl"]
+
+
+@pytest.mark.parametrize(
+    "code", [*NO_CODES, "%00", "%ED%A0%80", "ä" * 12, "'--", "a" * 5000, "٣" * 12]
+)
+def test_what_is_no_code_is_left_to_the_site(client, anna, code, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        response = client.get(f"/?ref={code}&a=1")
+    assert response.status_code == 200
     assert not client.cookies
     sign_up(client)
     assert Member.objects.get() == anna
@@ -93,7 +105,7 @@ def test_a_code_of_nobody_leads_on_and_leaves_nothing(client, anna, code):
 def test_a_link_is_followed_whatever_the_case_is_not(client, anna):
     client.get(f"/?ref={anna.code.upper()}")
     sign_up(client)
-    assert Member.objects.count() == (1 if anna.code.upper() != anna.code else 2)
+    assert Member.objects.count() == (2 if anna.code.isdigit() else 1)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from affiliations.rewards import ledger, payouts
 from affiliations.rewards.models import Entry, PartnerGroup, Payout, PayoutDestination, Review
 from tests.core.factories import make_partner
 from tests.links.factories import make_transaction
+from tests.referrals.factories import make_member
 from tests.rewards.factories import account_of, convert, make_rule
 
 pytestmark = pytest.mark.django_db
@@ -69,6 +70,7 @@ def rows(settings):
         holder=account.holder, method="paypal", name="A", email="a@example.com"
     )
     payouts.make_payouts(currency="EUR")
+    make_member(make_member())
     assert all(model.objects.exists() for model in LISTED)
 
 
