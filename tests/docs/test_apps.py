@@ -11,6 +11,8 @@ from django.apps import apps
 
 from affiliations.links import conf as links_conf
 from affiliations.links.exceptions import NotCompleted
+from affiliations.referrals import conf as referrals_conf
+from affiliations.referrals.exceptions import NotRegistered
 from affiliations.rewards import conf as rewards_conf
 from tests.docs.test_docs import (
     DOCS,
@@ -77,7 +79,28 @@ REWARDS = App(
 )
 
 
-@pytest.fixture(params=[LINKS, REWARDS], ids=lambda app: app.name)
+REFERRALS = App(
+    "referrals",
+    referrals_conf.ReferralsSettings,
+    (
+        "exceptions",
+        "indications",
+        "invoices",
+        "mails",
+        "models",
+        "pages",
+        "programs",
+        "services",
+        "sharing",
+        "signals",
+        "statements",
+        "views",
+    ),
+    (NotRegistered,),
+)
+
+
+@pytest.fixture(params=[LINKS, REWARDS, REFERRALS], ids=lambda app: app.name)
 def app(request: pytest.FixtureRequest) -> App:
     found: App = request.param
     return found
@@ -150,7 +173,7 @@ def test_every_command_is_in_the_reference_with_its_options(app):
     assert documented_options(app.page) == commands(f"affiliations.{app.name}")
 
 
-PATH = re.compile(r"\baffiliations\.(?:links|rewards)(?:\.\w+)*")
+PATH = re.compile(r"\baffiliations\.(?:links|rewards|referrals)(?:\.\w+)*")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

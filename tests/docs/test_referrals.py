@@ -14,7 +14,7 @@ from tests.referrals.factories import make_key, make_program
 
 pytestmark = pytest.mark.django_db
 
-PAGE = REFERENCE / "referrals.md"
+PAGE = REFERENCE / "referrals-api.md"
 #: What any operation with a key may answer; of a body that is not sent there is nothing wrong.
 ANY = {"400", "401", "403"}
 
@@ -79,12 +79,12 @@ def test_the_codes_are_those_of_the_code():
 
 
 def test_where_it_is_mounted():
-    assert len(run("docs/reference/referrals.md", "urls")["urlpatterns"]) == 1
+    assert len(run("docs/reference/referrals-api.md", "urls")["urlpatterns"]) == 1
 
 
 def test_the_call_that_is_shown_registers_and_again_reads_as_it_is_shown(client):
     register("anna-7", program=make_program())
-    shown = code("docs/reference/referrals.md", "register")
+    shown = code("docs/reference/referrals-api.md", "register")
     [body] = re.findall(r"-d '(.*)'", shown)
     assert "https://your.example/api/referrals/register/" in shown
     headers = {"authorization": f"Bearer {make_key()}"}
@@ -92,4 +92,4 @@ def test_the_call_that_is_shown_registers_and_again_reads_as_it_is_shown(client)
     answer = client.post("/api/referrals/register/", body, **how)
     assert (answer.status_code, answer.json()["hash"]) == (201, "bert-8")
     again = client.post("/api/referrals/register/", body, **how)
-    assert again.json() == json.loads(code("docs/reference/referrals.md", "problem"))
+    assert again.json() == json.loads(code("docs/reference/referrals-api.md", "problem"))
