@@ -99,5 +99,10 @@ def forget(*, user: Any, counts: dict[str, int], **kwargs: Any) -> None:
     counts["members"] = (
         Member.objects.using(using)
         .filter(pk=member.pk)
-        .update(user=None, user_hash=f"{ERASED}:{member.pk}", code=make_code())
+        .update(
+            user=None,
+            # Nobody can have taken it for a hash of their own, which would keep this one from it.
+            user_hash=f"{ERASED}:{member.pk}:{make_code()}",
+            code=make_code(),
+        )
     )

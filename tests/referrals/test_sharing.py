@@ -278,6 +278,12 @@ def test_a_member_is_exported_and_erased(client, settings, anna):
     assert_ledger_balanced()
 
 
+def test_nobody_keeps_another_from_being_erased(anna):
+    services.register(f"erased:{anna.pk}", indicator=anna)
+    assert forget_user(anna.user)["members"] == 1
+    assert Member.objects.get(pk=anna.pk).user_hash.startswith(f"erased:{anna.pk}:")
+
+
 def test_whoever_is_no_member_is_exported_and_erased_as_ever():
     user = make_user("ben")
     assert "referrals" not in export_user(user)
