@@ -63,7 +63,7 @@ setup(
         "postgres": ["psycopg[binary]>=3.2"],
         "mariadb": ["mysqlclient>=2.2.4"],
         "demo": [*API, *DATABASE_URL, *QR],
-        "benchmarks": [*DATABASE_URL, "gunicorn>=25.1", "pinax-referrals>=4.5"],
+        "benchmarks": [*API, *DATABASE_URL, "gunicorn>=25.1", "pinax-referrals>=4.5"],
         "test": [
             *API,
             *BOTS,

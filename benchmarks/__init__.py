@@ -20,4 +20,5 @@ NAMES = (
     "rewards_posting",
     "rewards_balance",
     "rewards_payout_run",
+    "referrals_statement",
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.core.management.color import no_style
-from django.db import connection
+from django.db import connection, models
 
 from affiliations.models import Conversion, Partner
 from affiliations.rewards import ledger, protection
@@ -40,11 +40,12 @@ def entries(number: int, account: str, minor: str = "100 + n % 900", when: str =
     settle()
 
 
-def settle() -> None:
+def settle(*others: type[models.Model]) -> None:
     """Let the database know what is there, as it does by itself on a site, and be done with it."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(f"VACUUM ANALYZE {Account._meta.db_table}, {Entry._meta.db_table}")
+            tables = (each._meta.db_table for each in (Account, Entry, *others))
+            cursor.execute(f"VACUUM ANALYZE {', '.join(tables)}")
             cursor.execute("CHECKPOINT")
         else:
             cursor.execute("ANALYZE")

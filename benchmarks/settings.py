@@ -48,6 +48,7 @@ INSTALLED_APPS = [
     "affiliations",
     "affiliations.links",
     "affiliations.rewards",
+    "affiliations.referrals",
     "benchmarks.shop",
 ]
 

@@ -36,13 +36,21 @@ class Leader(NamedTuple):
     is_you: bool
 
 
+def earned(member: Member, about: str) -> models.Exists:
+    """Tell in a query whether a member has been credited, and still is, for whom `about` names."""
+    rows = Operation.objects.filter(member=member, about=models.OuterRef(about))
+    return models.Exists(
+        rows.filter(kind=Operation.Kind.ACQUIRED_CREDIT, entry__minor__gt=0, entry__reversals=None)
+    )
+
+
 def stats(member: Member) -> Stats:
     """Return what a member has brought about: three queries, however much that is."""
     using = router.db_for_write(Member)
     invited = EmailIndication.objects.using(using).filter(indicator=member).count()
     brought = Member.objects.using(using).filter(indicator=member)
     row = brought.aggregate(
-        all=models.Count("pk"), paid=models.Count("pk", filter=~models.Q(acquired_on=None))
+        all=models.Count("pk"), paid=models.Count("pk", filter=earned(member, "pk"))
     )
     sums = sums_of(member)
     Kind = Operation.Kind

@@ -6,7 +6,7 @@ transaction, takes no request, and announces what it did by a signal inside the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import IntegrityError, connections, models, router, transaction
@@ -85,6 +85,8 @@ def register(
         raise InvalidMember(
             f"user_hash: must be 1 to {MAX_HASH} visible characters of ASCII, not {user_hash!r:.80}"
         )
+    if user is not None and user.pk is None:
+        raise InvalidMember("user: must be one that is saved, not whoever is anonymous")
     using = router.db_for_write(Member)
     return retried(lambda: _register(user_hash, indicator, program, user, using), using)
 
@@ -113,7 +115,7 @@ def _register(
         user_hash=user_hash, user=user, program=promised, indicator=indicator, registered_on=now
     )
     member.promise(promised)
-    _limit(member, using)
+    rewarded = _limit(member, using)
     try:
         with transaction.atomic(using=using):
             member.save(force_insert=True, using=using)
@@ -126,9 +128,8 @@ def _register(
         _note(indicator, member, Kind.INDICATION)
         if member.credit_minor:
             billing.tell([_credit(member, member, Kind.SIGNUP_CREDIT)])
-        if member.reward_minor:
-            for each in ancestors(member, using):
-                _credit(each, member, Kind.POTENTIAL_CREDIT, promised=True)
+        for each in _in_order(rewarded, member.currency):
+            _credit(each, member, Kind.POTENTIAL_CREDIT, promised=True)
     settle(member)
     member_registered.announce(Member, using=using, member=member)
     return member
@@ -163,34 +164,57 @@ def locked(rows: models.QuerySet[Any], pk: int) -> Any:
     return rows.select_for_update(no_key=no_key).get(pk=pk)
 
 
-def _limit(member: Member, using: str) -> None:
-    """Promise nothing beyond the program's limits: of several at once each knows of the others."""
-    program, indicator = member.program, member.indicator
-    if indicator is None:
-        member.credit_minor = member.reward_minor = 0
-        return
+def _limit(member: Member, using: str) -> list[Member]:
+    """Promise nothing beyond the program's limits, and return whom the reward is promised to.
+
+    Of several at once each knows of the others.
+    """
+    program = member.program
     rows = Member.objects.using(using)
-    if program.max_referrals is not None:
+    if member.indicator is None:
+        member.credit_minor = member.reward_minor = 0
+    elif program.max_referrals is not None:
         counted = rows.filter(program=program, indicator__isnull=False)
         counted = counted.filter(models.Q(credit_minor__gt=0) | models.Q(reward_minor__gt=0))
         if counted.count() >= program.max_referrals:
             member.credit_minor = member.reward_minor = 0
-    if program.max_per_indicator is not None and member.reward_minor:
-        locked(rows, indicator.pk)
-        counted = rows.filter(indicator=indicator, reward_minor__gt=0)
-        if counted.count() >= program.max_per_indicator:
-            member.reward_minor = 0
+    above = _above(member, using) if member.reward_minor else []
+    if program.max_per_indicator is not None:
+        above = [each for each in above if not _has_enough(each, program)]
+    if not above:
+        member.reward_minor = 0
+    return above
 
 
-def ancestors(member: Member, using: str) -> Iterator[Member]:
-    """Yield who is credited for a member: who brought them, and so on as deep as was promised."""
+def _has_enough(member: Member, program: Program) -> bool:
+    """Tell whether a program promises a member nothing more, however many they bring."""
+    rows = Operation.objects.using(router.db_for_write(Operation))
+    credited = rows.filter(member=member, kind=Kind.POTENTIAL_CREDIT, about__program=program)
+    number = credited.aggregate(all=models.Count("about", distinct=True))["all"]
+    return bool(number >= (program.max_per_indicator or 0))
+
+
+def _above(member: Member, using: str) -> list[Member]:
+    """Return who brought a member, who brought that one, and so on as deep as was promised.
+
+    Locked where there may be several or a limit, always from the member upwards: so whoever goes up
+    the same line waits before they hold what others above wait for.
+    """
+    rows = Member.objects.using(using)
+    is_shared = member.depth > 1 or member.program.max_per_indicator is not None
+    found: list[Member] = []
     above = member.indicator_id
-    for _ in range(member.depth):
-        if above is None:
-            return
-        found = Member.objects.using(using).get(pk=above)
-        yield found
-        above = found.indicator_id
+    while above is not None and len(found) < member.depth:
+        found.append(locked(rows, above) if is_shared else rows.get(pk=above))
+        above = found[-1].indicator_id
+    return found
+
+
+def _in_order(members: Sequence[Member], currency: str) -> Sequence[Member]:
+    """Return members in the order of their accounts, in which a run of payouts locks these."""
+    if len(members) < 2:
+        return members
+    return sorted(members, key=lambda each: ledger.account_of(each.holder, currency).pk)
 
 
 def _note(member: Member, about: Member, kind: str, entry: Entry | None = None) -> Operation:
@@ -230,10 +254,13 @@ def settle(member: Member) -> int:
         old, new = new, old
         # By it the entries of each time have keys of their own.
         member.turn += 1
+    if member.depth > 1:
+        _above(member, using)
     standing = Operation.objects.using(using).filter(
         about=member, kind=old, entry__minor__gt=0, entry__reversals=None
     )
     gained, lost = [], []
+    # In the order of the first time, see `_in_order`.
     for each in standing.select_related("member", "entry").order_by("pk"):
         entry: Any = each.entry
         back = ledger.reverse(entry, memo=str(old.label))

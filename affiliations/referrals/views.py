@@ -69,7 +69,8 @@ def invite(request: HttpRequest) -> HttpResponseBase:
     if form.is_valid() and _invited(request, member, form, link):
         return redirect(request.path)
     invited = EmailIndication.objects.using(router.db_for_write(EmailIndication))
-    rows = invited.filter(indicator=member).select_related("member").order_by("-created_on", "-pk")
+    rows = invited.filter(indicator=member).order_by("-created_on", "-pk")
+    rows = rows.annotate(has_earned=pages.earned(member, "member"))
     quoted = quote(link, safe="")
     context = {
         "member": member,

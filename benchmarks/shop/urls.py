@@ -8,6 +8,7 @@ urlpatterns = [
     path("apage/", views.apage),
     path("bare/<str:path>", views.bare),
     path("router/", include("affiliations.links.urls")),
+    path("api/referrals/", include("affiliations.referrals.api_urls")),
     path("floor/<int:partner_id>/", views.floor),
     path("order/", views.order, {"model": models.Order}),
     path("plain/", views.order, {"model": models.PlainOrder}),

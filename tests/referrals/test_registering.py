@@ -4,12 +4,13 @@ from datetime import timedelta
 from urllib.parse import parse_qs
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from affiliations.models import Callback
-from affiliations.referrals import invoices, services
+from affiliations.referrals import invoices, pages, services
 from affiliations.referrals.exceptions import (
     AlreadyRegistered,
     CircularReferral,
@@ -130,6 +131,44 @@ def test_beyond_an_indicators_limit_only_who_is_new_is_credited():
     assert balance(make_member(brought[0])) == (500, 500)
 
 
+def test_the_limit_is_each_members_own_at_any_depth():
+    make_program(depth=2, max_per_indicator=2)
+    anna = make_member()
+    ben = make_member(anna)
+    carl, dora = make_member(ben), make_member(ben)
+    eve = make_member(ben)
+    # Anna has had Ben and Carl, Ben has had Carl and Dora.
+    assert [each.reward_minor for each in (ben, carl, dora, eve)] == [2000, 2000, 2000, 0]
+    assert [balance(each) for each in (anna, ben)] == [(4000, 0), (4500, 500)]
+    for each in (carl, dora, eve):
+        invoices.report_total(each, euros(100))
+    assert [balance(each) for each in (anna, ben)] == [(4000, 2000), (4500, 4500)]
+    # Of Dora's Anna has nothing, and is not told so.
+    assert [pages.stats(each).rewarded for each in (anna, ben)] == [0, 2]
+    # Carl has had nobody yet, whatever became of whoever brought him.
+    frank = make_member(carl)
+    assert invoices.report_total(frank, euros(100)) == 2000
+    assert [balance(each)[0] for each in (anna, ben, carl)] == [4000, 4500, 2500]
+
+
+def test_a_limit_is_of_its_own_program():
+    make_program(max_per_indicator=1)
+    other = make_program(max_per_indicator=1)
+    anna = make_member()
+    for program in (None, None, other, other):
+        make_member(anna, program=program)
+    assert balance(anna) == (4000, 0)
+
+
+def test_a_credit_that_was_lost_counts_towards_the_limit_once():
+    make_program(max_per_indicator=2)
+    anna = make_member()
+    ben = make_member(anna)
+    for paid in (100, 0, 100, 0):
+        invoices.report_total(ben, euros(paid))
+    assert [make_member(anna).reward_minor for _ in range(2)] == [2000, 0]
+
+
 def test_beyond_a_programs_limit_nobody_is():
     make_program(max_referrals=1)
     anna = make_member()
@@ -155,6 +194,11 @@ def test_what_is_no_hash(anna, user_hash):
     assert refused(InvalidMember, user_hash, indicator=anna).startswith("user_hash: ")
     with pytest.raises(UnknownMember, match=r"^user_hash: "):
         services.find_member(user_hash)
+
+
+def test_who_is_not_logged_in_is_nobody(anna):
+    told = refused(InvalidMember, "ben", indicator=anna, user=AnonymousUser())
+    assert told.startswith("user: ")
 
 
 def test_nobody_is_registered_twice(anna):

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from ...admin.amounts import amount
 from ...admin.lists import marked
 from ...rewards.admin.wording import moment
-from ..models import Member, Program
+from ..models import Member, Operation, Program
 
 
 def promise(program: Program) -> str:
@@ -74,7 +74,9 @@ def stake(member: Member) -> str:
     reward = amount(member.reward_minor, member.currency)
     if member.indicator_id is None:
         return _("They came by themselves: nobody is credited for them.")
-    if not member.reward_minor:
+    kind = Operation.Kind.POTENTIAL_CREDIT
+    promised = member.operations_about.filter(member=member.indicator_id, kind=kind)
+    if not promised.exists():
         return _("Nothing was promised for them: a limit was reached, or they were imported.")
     if member.acquired_on is None:
         return _("Whoever brought them is credited %(reward)s then.") % {"reward": reward}

@@ -4,15 +4,17 @@ from collections import Counter
 from contextlib import nullcontext, suppress
 from itertools import count
 from threading import Barrier, BrokenBarrierError
+from time import sleep
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from affiliations.money import Money
 from affiliations.referrals import invoices, services
 from affiliations.referrals.exceptions import AlreadyRegistered
 from affiliations.referrals.models import Member, Operation
 from affiliations.referrals.statements import statement
+from affiliations.rewards import ledger
 from affiliations.rewards.models import Entry
 from affiliations.rewards.testing import assert_ledger_balanced
 from tests.core.factories import make_user
@@ -118,6 +120,17 @@ def test_a_limit_holds_however_many_come_at_once(limits):
     told = tried(*[lambda: make_member(anna).reward_minor] * THIRTY)
     assert Counter(told) == {2000: 3, 0: THIRTY - 3}
     assert balance(anna) == (6000, 0)
+    assert_ledger_balanced()
+
+
+def test_a_limit_above_holds_however_many_come_below():
+    make_program(depth=2, max_per_indicator=5)
+    anna = make_member()
+    below = [make_member(anna) for _ in range(3)]
+    tried(*[lambda each=each: make_member(each).reward_minor for each in below * (THIRTY // 3)])
+    assert balance(anna) == (10_000, 0)
+    most = min(5, THIRTY // 3)
+    assert [balance(each)[0] for each in below] == [500 + most * 2000] * 3
     assert_ledger_balanced()
 
 
@@ -255,3 +268,44 @@ def test_teeth_without_the_lock(anna, together, unlocked, do, right):
     if do is pay_two and connection.vendor == "mysql":
         pytest.skip("to add an invoice locks the member, so that one of the two is ended")
     assert do(anna, together) != right
+
+
+def pay_beside_a_run():
+    """Have somebody pay while a run has one of two accounts and goes on to the other.
+
+    Returns what became of both.
+    """
+    make_program(depth=2)
+    anna = make_member()
+    # Whose account is the first, and who is credited last.
+    low = ledger.account_of(anna.holder, "EUR").pk
+    ben = make_member(anna)
+    high = ledger.account_of(ben.holder, "EUR").pk
+    carl = make_member(ben)
+    begun = Barrier(2)
+
+    def run():
+        with transaction.atomic():
+            ledger.lock([low], "default")
+            begun.wait(10)
+            sleep(1)
+            ledger.lock([low, high], "default")
+
+    def pay():
+        begun.wait(10)
+        with transaction.atomic():
+            return invoices.report_total(carl, euros(100))
+
+    return tried(run, pay)
+
+
+@serial
+def test_who_pays_and_a_run_of_payouts_do_not_wait_for_each_other():
+    assert sorted(map(str, pay_beside_a_run())) == ["2000", "None"]
+    assert_ledger_balanced()
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="only there a foreign key is in the way")
+def test_teeth_from_whom_is_nearest_upwards(monkeypatch):
+    monkeypatch.setattr(services, "_in_order", lambda members, currency: members)
+    assert OperationalError in pay_beside_a_run()

@@ -155,12 +155,16 @@ class Referrals(RuleBasedStateMachine):
         if most is not None and len(counted) >= most and (credit or reward):
             credit = reward = 0
             self.seen["beyond the program's limit"] += 1
-        most = program.max_per_indicator
-        theirs = [each for each in self.people if each.indicator is indicator and each.reward]
-        if most is not None and len(theirs) >= most and reward:
-            reward = 0
-            self.seen["beyond the indicator's limit"] += 1
         above = [] if indicator is None else [indicator, *indicator.line][: program.depth]
+        above = above if reward else []
+        most = program.max_per_indicator
+        if most is not None and above:
+            mine = [each.above for each in self.people if each.program is program]
+            left = [each for each in above if sum(each in some for some in mine) < most]
+            self.seen["beyond the indicator's limit"] += len(left) < len(above)
+            self.seen["beyond it, and not who is above"] += bool(left) and indicator not in left
+            above = left
+            reward = reward if left else 0
         self.seen["deep"] += bool(reward) and len(above) > 1
         self.seen["another currency"] += any(each.currency != program.currency for each in above)
         person = Person(row, program.currency, program, indicator, credit, target, reward, above)
@@ -404,7 +408,7 @@ def test_the_ledger_is_what_was_promised_and_earned(runs, steps):
     usual = {"acquired", "lost", "already-registered", "deep", "spent", "another amount"}
     rare = {"self-referral", "circular-referral", "program-ended", "unknown-program", "late"}
     rare |= {"beyond the program's limit", "beyond the indicator's limit", "another currency"}
-    rare |= {"refunded", "refunded first", "too much", "in debt"}
+    rare |= {"refunded", "refunded first", "too much", "in debt", "beyond it, and not who is above"}
     # What happens now and then need not happen in a few runs.
     missing = (usual | rare if runs > 1000 else usual) - {what for what in seen if seen[what]}
     assert not missing
@@ -418,7 +422,7 @@ def credit_each_time(member):
         return services.settle(member)
     member.turn += 1
     member.save(update_fields=["turn"])
-    for each in services.ancestors(member, "default"):
+    for each in services._above(member, "default"):
         services._credit(each, member, Operation.Kind.ACQUIRED_CREDIT)
     return 0
 
@@ -439,7 +443,7 @@ def count_what_is_late(monkeypatch):
 
 
 def mind_no_limit(monkeypatch):
-    monkeypatch.setattr(services, "_limit", lambda member, using: None)
+    monkeypatch.setattr(services, "_has_enough", lambda member, program: False)
 
 
 def paid_twice(books):
