@@ -72,6 +72,8 @@ setup(
             *QR,
             "ada-url>=1.15",
             "celery>=5.5",
+            # The first that says it is for Django 6.1, too.
+            "django-allauth>=65.19",
             # Without its extra `compat`, which takes Django 5.2 only: django-tasks is here anyway.
             "django-tasks-db>=0.13",
             "hypothesis>=6.100",
