@@ -92,7 +92,11 @@ def forget(*, user: Any, counts: dict[str, int], **kwargs: Any) -> None:
     )
     calls = list(told.values_list("callback", flat=True))
     erase_callbacks(Callback.objects.using(using).filter(pk__in=calls))
-    Invoice.objects.using(using).filter(member=member).update(reference=nameless)
+    # Nobody can have taken it for a reference, or a hash, of their own, which would keep this one
+    # from being erased.
+    mark = make_code()
+    reference = Concat(nameless, models.Value(f":{mark}"))
+    Invoice.objects.using(using).filter(member=member).update(reference=reference)
     theirs = EmailIndication.objects.using(using).filter(indicator=member)
     if indicated := theirs.exclude(email__startswith=f"{ERASED}:").update(**gone):
         counts["indications"] = counts.get("indications", 0) + indicated
@@ -101,8 +105,7 @@ def forget(*, user: Any, counts: dict[str, int], **kwargs: Any) -> None:
         .filter(pk=member.pk)
         .update(
             user=None,
-            # Nobody can have taken it for a hash of their own, which would keep this one from it.
-            user_hash=f"{ERASED}:{member.pk}:{make_code()}",
+            user_hash=f"{ERASED}:{member.pk}:{mark}",
             code=make_code(),
         )
     )

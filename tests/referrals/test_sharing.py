@@ -1,5 +1,7 @@
 """From a member's share link to a new user who is registered with both credits."""
 
+import re
+
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
@@ -282,6 +284,21 @@ def test_nobody_keeps_another_from_being_erased(anna):
     services.register(f"erased:{anna.pk}", indicator=anna)
     assert forget_user(anna.user)["members"] == 1
     assert Member.objects.get(pk=anna.pk).user_hash.startswith(f"erased:{anna.pk}:")
+
+
+def test_no_reference_keeps_a_member_from_being_erased(anna):
+    """Whatever numbers their invoices will have had, the billing system may have used before."""
+    first = Invoice.objects.create(member=anna, reference="A-1").pk
+    for number in range(first, first + 19):
+        invoices.pay(anna, f"erased:{number}", euros(1))
+    with CaptureQueriesContext(connection) as queries:
+        assert forget_user(anna.user)["members"] == 1
+    table = Invoice._meta.db_table
+    assert sum(table in each["sql"] for each in queries) == 1
+    references = set(Invoice.objects.values_list("reference", flat=True))
+    assert len(references) == 20
+    for reference in references:
+        assert re.fullmatch(r"erased:\d+:\w{12}", reference)
 
 
 def test_whoever_is_no_member_is_exported_and_erased_as_ever():
