@@ -33,19 +33,16 @@ def export(*, user: Any, data: dict[str, Any], **kwargs: Any) -> None:
         for each in _addressed(user, using).select_related("program").order_by("pk")
     ]
     member = Member.objects.using(using).filter(user=user).first()
-    if member is None:
-        if indicated:
-            data["referrals"] = {"indicated": indicated}
-        return
-    operations = member.operations.select_related("entry", "about").order_by("pk")
-    data["referrals"] = {
-        "indicated": indicated,
-        "has_indicated": list(
-            EmailIndication.objects.using(using)
-            .filter(indicator=member)
-            .order_by("pk")
-            .values_list("email", flat=True)
-        ),
+    if member is not None:
+        data["referrals"] = {"indicated": indicated, **_membership(member, using)}
+    elif indicated:
+        data["referrals"] = {"indicated": indicated}
+
+
+def _membership(member: Member, using: str) -> dict[str, Any]:
+    theirs = EmailIndication.objects.using(using).filter(indicator=member).order_by("pk")
+    return {
+        "has_indicated": list(theirs.values_list("email", flat=True)),
         "hash": member.user_hash,
         "program": member.program.name,
         "share_code": member.code,
@@ -66,7 +63,7 @@ def export(*, user: Any, data: dict[str, Any], **kwargs: Any) -> None:
                 "amount_minor": each.minor,
                 "created_on": each.created_on.isoformat(),
             }
-            for each in operations
+            for each in member.operations.select_related("entry").order_by("pk")
         ],
     }
 
