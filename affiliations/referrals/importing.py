@@ -1,216 +1,33 @@
 """Make members out of a file: look through all of it, say what is wrong, then make them by parts.
 
-In any order: somebody may stand before whoever brought them. What was read is kept in a temporary
-file, as there may be more lines than there is memory. The command `import_members` calls it.
+In any order: somebody may stand before whoever brought them. The command `import_members` calls it.
 """
 
 from __future__ import annotations
 
-import csv
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
-from .. import csvexport, dates
+from .. import dates
 from . import services
 from .exceptions import NotRegistered, UnknownProgram, UnreadableMembers
+from .memberfiles import COLUMNS, Line, read
 from .models import Member, Operation, Program
 from .models.members import MAX_HASH
+from .programs import find_named as find_program
+from .relations import FIRST_WAVE, PROBLEMS, THERE, Relations
 
 __all__ = ["COLUMNS", "Import", "find_program", "read"]
 
-COLUMNS = ("hash", "indicator", "program", "user", "registered_on")
-#: The predecessor's lines, which have no heading: the hash, and whoever brought them.
-FIELDS = ("hash", "indicator")
-PARTED_BY = "|"
-#: Bytes of a line: what has no end is no file of members.
-LONGEST = 64 * 1024
 AT_ONCE = 500
 
-#: What is found wrong only when all lines are read, each about one other line.
-PROBLEMS = {
-    "same_hash": gettext_lazy("hash: line %(other)s has the same"),
-    "same_user": gettext_lazy("user: line %(other)s has the same"),
-    "unknown": gettext_lazy("indicator: is neither in the file nor a member"),
-    "circle": gettext_lazy("indicator: they would have brought themselves, over line %(other)s"),
-    "below": gettext_lazy("indicator: stands in line %(other)s, which cannot be imported"),
-}
-
-# `level` is how many of those above somebody are in the file, and new. Below zero is what is not to
-# be made: THERE is a member already, from FIRST_WAVE downwards stands what cannot be, and LATE what
-# was found out only when it was to be made.
-THERE, FIRST_WAVE, LATE = -1, -2, -(2**62)
-TABLES = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
-CREATE TABLE line (
-    number INTEGER PRIMARY KEY, hash TEXT, indicator TEXT, program INTEGER, user TEXT,
-    registered_on TEXT, level INTEGER, problem TEXT, other INTEGER
-);
-CREATE INDEX by_hash ON line (hash, number);
-CREATE INDEX by_indicator ON line (indicator);
-CREATE INDEX by_level ON line (level, number);
-CREATE INDEX by_user ON line (user, number) WHERE user <> '';
-CREATE TABLE known (hash TEXT PRIMARY KEY) WITHOUT ROWID;
-"""
-ADD = "INSERT INTO line VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)"
-# Whose hash is there twice brings nobody: the first one does.
-SAME_HASH = """
-UPDATE line SET problem = 'same_hash', level = ?, hash = NULL,
-    other = (SELECT MIN(number) FROM line AS o WHERE o.hash = line.hash)
-WHERE problem IS NULL AND number > (SELECT MIN(number) FROM line AS o WHERE o.hash = line.hash)
-"""
-SAME_USER = """
-UPDATE line SET problem = 'same_user', level = ?,
-    other = (SELECT MIN(number) FROM line AS o WHERE o.user = line.user AND o.user <> '')
-WHERE user <> '' AND problem IS NULL AND number >
-    (SELECT MIN(number) FROM line AS o WHERE o.user = line.user AND o.user <> '')
-"""
-OUTSIDE = """
-SELECT DISTINCT indicator FROM line WHERE indicator > ?
-    AND NOT EXISTS (SELECT 1 FROM line AS o WHERE o.hash = line.indicator)
-ORDER BY indicator LIMIT ?
-"""
-UNKNOWN = """
-UPDATE line SET problem = 'unknown', level = ?
-WHERE level IS NULL AND indicator <> '' AND indicator NOT IN (SELECT hash FROM known)
-    AND NOT EXISTS (SELECT 1 FROM line AS o WHERE o.hash = line.indicator)
-"""
-FIRST = """
-UPDATE line SET level = 0
-WHERE level IS NULL AND (indicator = '' OR indicator IN (SELECT hash FROM known))
-"""
-# In both the sign keeps SQLite from the index in which a million lines have no level yet.
-NEXT = """
-UPDATE line INDEXED BY by_indicator SET level = ?
-WHERE +level IS NULL AND indicator IN (SELECT hash FROM line WHERE level = ?)
-"""
-BELOW = """
-UPDATE line INDEXED BY by_indicator SET level = ?, problem = 'below',
-    other = (SELECT number FROM line AS o WHERE o.hash = line.indicator)
-WHERE +level IS NULL AND indicator IN (SELECT hash FROM line WHERE level = ?)
-"""
-CIRCLE = "UPDATE line SET problem = 'circle', level = ?, other = ? WHERE number = ?"
-WRONG = """
-SELECT number, problem, other FROM line
-WHERE problem IS NOT NULL AND (level = ?) = ? ORDER BY number
-"""
-COUNTS = """
-SELECT COUNT(CASE WHEN level >= 0 THEN 1 END), COUNT(CASE WHEN level = ? THEN 1 END), COUNT(problem)
-FROM line
-"""
-PART = """
-SELECT number, hash, indicator, program, user, registered_on FROM line
-WHERE level = ? AND number > ? ORDER BY number LIMIT ?
-"""
-
 Progress = Callable[[int, int | None], None]
-Line = tuple[int, dict[str, str]]
-
-
-def find_program(text: str) -> Program:
-    """Return the program with this number, or else the one of this name; raises UnknownProgram."""
-    rows = Program.objects.using(router.db_for_write(Program)).order_by("pk")
-    found: list[Program] = []
-    if text.isascii() and text.isdecimal() and len(text) < 19:
-        found = list(rows.filter(pk=int(text)))
-    if not found and text.isprintable():
-        found = list(rows.filter(name=text)[:2])
-    if not found:
-        raise UnknownProgram(_("program: there is no %(text)r") % {"text": text[:80]})
-    if len(found) > 1:
-        text = _("program: several are called %(text)r; say its number") % {"text": text[:80]}
-        raise UnknownProgram(text)
-    return found[0]
-
-
-# Reading
-
-
-def read(file: BinaryIO) -> Iterator[Line]:
-    """Yield each line's number and what stands in it, by COLUMNS, one after the other.
-
-    Raises UnreadableMembers where it is no text of UTF-8, or has a heading of other columns.
-    """
-    lines = _Lines(file)
-    first = next((text for text in lines if text.strip()), "")
-    if PARTED_BY in first:
-        return _parted([first], lines)
-    if not first:
-        raise UnreadableMembers(_("It is empty."))
-    return _cells(first, lines)
-
-
-class _Lines:
-    """Lines of text, and the number of the one that was read last."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.number = 0
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        data = self.file.readline(LONGEST + 1)
-        if not data:
-            raise StopIteration
-        self.number += 1
-        words = {"number": self.number}
-        if self.number == 1:
-            if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise UnreadableMembers(_("It is written in UTF-16. Save it as UTF-8."))
-            data = data.removeprefix(b"\xef\xbb\xbf")
-        if len(data) > LONGEST:
-            raise UnreadableMembers(_("Line %(number)s is too long to be one.") % words)
-        try:
-            return data.decode()
-        except UnicodeDecodeError as error:
-            text = _("Line %(number)s is not written in UTF-8.")
-            raise UnreadableMembers(text % words) from error
-
-
-def _parted(first: Iterable[str], lines: _Lines) -> Iterator[Line]:
-    for texts in (first, lines):
-        for text in texts:
-            if text.strip():
-                cells = [cell.strip() for cell in text.split(PARTED_BY)]
-                yield lines.number, dict(zip(FIELDS, cells, strict=False))
-
-
-def _cells(heading: str, lines: _Lines) -> Iterator[Line]:
-    parted_by = csvexport.separator_of(heading)
-    [names] = csv.reader([heading], delimiter=parted_by, skipinitialspace=True)
-    names = [name.strip().lower() for name in names]
-    unknown = [name[:40] for name in names if name not in {*COLUMNS, ""}]
-    if unknown or "hash" not in names or len({*names} - {""}) < len([*filter(None, names)]):
-        text = _(
-            "Its first line has to name the columns, each once: hash, and if you like %(others)s."
-        )
-        raise UnreadableMembers(text % {"others": ", ".join(COLUMNS[1:])})
-    reader = csv.reader(lines, delimiter=parted_by, skipinitialspace=True, strict=True)
-    while True:
-        number = lines.number + 1
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            text = _("Line %(number)s cannot be read: %(error)s.")
-            raise UnreadableMembers(text % {"number": number, "error": error}) from error
-        if row is None:
-            return
-        cells = [csvexport.text_of(cell).strip() for cell in row]
-        if any(cells):
-            yield number, {name: cell for name, cell in zip(names, cells, strict=False) if name}
-
-
-# Checking, and making
 
 
 class Import:
@@ -226,10 +43,7 @@ class Import:
         self.using = router.db_for_write(Member)
         self.members = Member.objects.using(self.using)
         self.programs: dict[str, Program | str] = {}
-        self.wave = FIRST_WAVE
-        # By no name it is a file that is there for this connection alone.
-        self.lines = sqlite3.connect("", isolation_level=None)
-        self.lines.executescript(TABLES)
+        self.lines = Relations()
 
     def close(self) -> None:
         """Drop what was read."""
@@ -239,30 +53,27 @@ class Import:
         """Look through all lines, see `counts` and `problems`; nothing is written."""
         part: list[Line] = []
         done = 0
-        self.lines.execute("BEGIN")
-        for line in lines:
-            part.append(line)
-            if len(part) == AT_ONCE:
-                done += self._take(part)
-                progress(done, None)
-                part = []
-        self._take(part)
-        self._compare()
-        self.lines.execute("COMMIT")
+        with self.lines.filling():
+            for line in lines:
+                part.append(line)
+                if len(part) == AT_ONCE:
+                    done += self._take(part)
+                    progress(done, None)
+                    part = []
+            self._take(part)
+            self.lines.compare(self._hashes, AT_ONCE)
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """How many lines are good and new, are members already, and cannot be imported."""
-        good, there, wrong = self.lines.execute(COUNTS, [THERE]).fetchone()
-        return good, there, wrong
+        return self.lines.counts
 
     def problems(self, *, late: bool = False) -> Iterator[tuple[int, str]]:
         """Yield what is wrong, with the number of its line, in order.
 
         Either what `check` has found, or what was found out as late as by `make`.
         """
-        for number, problem, other in self.lines.execute(WRONG, [LATE, late]):
-            yield number, str(PROBLEMS.get(problem, problem)) % {"other": other}
+        return self.lines.problems(late=late)
 
     def make(self, progress: Progress) -> int:
         """Make the members that are good, whoever brings others first; returns how many were made.
@@ -273,7 +84,7 @@ class Import:
         """
         made = 0
         total, _there, _wrong = self.counts
-        for rows in self._parts():
+        for rows in self.lines.parts(AT_ONCE):
             made += self._register(rows) if self.credit else self._insert(rows)
             progress(made, total)
         return made
@@ -314,8 +125,8 @@ class Import:
                     "; ".join(problems).replace("%", "%%") or None,
                 )
             )
-        self.lines.executemany(ADD, rows)
-        self._know(there)
+        self.lines.add(rows)
+        self.lines.know(there)
         return len(part)
 
     def _of_new(self, values: dict[str, str], users: dict[str, tuple[Any, bool]]) -> list[str]:
@@ -368,72 +179,12 @@ class Import:
         members = {*self.members.filter(user__in=pks).values_list("user", flat=True)}
         return {name: (user, user.pk in members) for name, user in users.items()}
 
-    def _know(self, hashes: Iterable[str]) -> None:
-        self.lines.executemany("INSERT OR IGNORE INTO known VALUES (?)", [(e,) for e in hashes])
-
-    # All of them together
-
-    def _compare(self) -> None:
-        """Find what is wrong between lines, and give each that is good its level."""
-        self.lines.execute(SAME_HASH, [FIRST_WAVE])
-        self.lines.execute(SAME_USER, [FIRST_WAVE])
-        self._look_outside()
-        self.lines.execute(UNKNOWN, [FIRST_WAVE])
-        self._spread()
-        self.lines.execute(FIRST)
-        level = 0
-        while self.lines.execute(NEXT, [level + 1, level]).rowcount:
-            level += 1
-        # What has no level by now is in a circle, or below one.
-        while (ring := self._circle()) is not None:
-            self.wave -= 1
-            self.lines.executemany(CIRCLE, [(self.wave, other, number) for number, other in ring])
-            self._spread()
-
-    def _look_outside(self) -> None:
-        """Note which of the indicators that are not in the file are members."""
-        last = ""
-        while part := [each for (each,) in self.lines.execute(OUTSIDE, [last, AT_ONCE])]:
-            last = part[-1]
-            found = self.members.filter(user_hash__in=filter(services.is_hash, part))
-            self._know(found.values_list("user_hash", flat=True))
-
-    def _spread(self) -> None:
-        """Have nobody made who was brought by what cannot be."""
-        while self.lines.execute(BELOW, [self.wave - 1, self.wave]).rowcount:
-            self.wave -= 1
-
-    def _circle(self) -> list[tuple[int, int]] | None:
-        """Return each line of a circle with the one that has its indicator."""
-        ask = "SELECT number, indicator FROM line WHERE level IS NULL LIMIT 1"
-        row = self.lines.execute(ask).fetchone()
-        if row is None:
-            return None
-        by_hash = "SELECT number, indicator FROM line WHERE hash = ?"
-        path: dict[int, int] = {}
-        while row[0] not in path:
-            number, indicator = row
-            row = self.lines.execute(by_hash, [indicator]).fetchone()
-            path[number] = row[0]
-        ring = [row[0]]
-        while path[ring[-1]] != ring[0]:
-            ring.append(path[ring[-1]])
-        return [(number, path[number]) for number in ring]
+    def _hashes(self, hashes: list[str]) -> Iterable[str]:
+        """Return those that are members'."""
+        found = self.members.filter(user_hash__in=filter(services.is_hash, hashes))
+        return found.values_list("user_hash", flat=True)
 
     # Making them
-
-    def _parts(self) -> Iterator[list[tuple[Any, ...]]]:
-        level = last = 0
-        # Each level follows the one above it without a gap.
-        while True:
-            rows = self.lines.execute(PART, [level, last, AT_ONCE]).fetchall()
-            if rows:
-                yield rows
-                last = rows[-1][0]
-            elif last:
-                level, last = level + 1, 0
-            else:
-                return
 
     def _found(self, rows: list[tuple[Any, ...]]) -> tuple[dict[str, Member], dict[str, Any]]:
         """Return by their hashes who brought these, and by their names their users."""
@@ -496,8 +247,8 @@ class Import:
                 except NotRegistered as error:
                     problem = str(error)
             if problem:
-                late.append((problem.replace("%", "%%"), LATE, number))
-        self.lines.executemany("UPDATE line SET problem = ?, level = ? WHERE number = ?", late)
+                late.append((number, problem.replace("%", "%%")))
+        self.lines.set_aside(late)
         return made
 
 

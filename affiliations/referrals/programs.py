@@ -8,6 +8,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, router
 from django.db.models import ProtectedError
+from django.utils.translation import gettext as _
 
 from ..exceptions import InvalidMoney
 from ..money import Money, major
@@ -16,7 +17,7 @@ from .exceptions import InvalidProgram, ProgramInUse, UnknownProgram
 from .models import Program
 from .services import locked
 
-__all__ = ["change", "create", "delete", "find"]
+__all__ = ["change", "create", "delete", "find", "find_named"]
 
 #: Amounts in major units, by the name of what there is of each in minor ones.
 VALUES = {
@@ -39,6 +40,22 @@ def _found(rows: Any, program_id: int | str) -> Program:
         if found is not None:
             return found
     raise UnknownProgram(f"program: there is none with the number {text:.40}")
+
+
+def find_named(text: str) -> Program:
+    """Return the program with this number, or else the one of this name; raises UnknownProgram."""
+    rows = Program.objects.using(router.db_for_write(Program)).order_by("pk")
+    found: list[Program] = []
+    if text.isascii() and text.isdecimal() and len(text) < 19:
+        found = list(rows.filter(pk=int(text)))
+    if not found and text.isprintable():
+        found = list(rows.filter(name=text)[:2])
+    if not found:
+        raise UnknownProgram(_("program: there is no %(text)r") % {"text": text[:80]})
+    if len(found) > 1:
+        text = _("program: several are called %(text)r; say its number") % {"text": text[:80]}
+        raise UnknownProgram(text)
+    return found[0]
 
 
 def create(**told: Any) -> Program:
