@@ -232,33 +232,19 @@ def _draft(
     ledger.lock([site.pk], using)
     if faults.POINT:
         faults.reach("payouts-locked")
-    sums = _sums(part, until, using)
-    # In the order of `lock`, as the foreign keys of payouts lock accounts where they are checked at
-    # once: from then on nobody spends what is about to be paid out. Elsewhere that takes a lock.
-    drafts = _payouts_of(sums, least)
-    for account in sorted(sums.keys() - drafts.keys()):
-        if sums[account] > MAX_MINOR:
-            logger.error("account %s is owed more than a payout can be of: it is left out", account)
+    drafts = _locked(part, until, least, using)
     if not drafts:
         return batch
-    if connections[using].features.has_select_for_no_key_update:
-        ledger.lock(drafts, using)
     now = timezone.now()
     there = batch
     if batch is None:
         batch = PayoutBatch(currency=site.currency, until=until, created_on=now)
         batch.save(using=using)
-    payouts = Payout.objects.using(using).bulk_create(
-        [
-            Payout(
-                batch=batch,
-                account_id=account,
-                minor=minor,
-                created_on=now,
-            )
-            for account, minor in drafts.items()
-        ]
-    )
+    made = [
+        Payout(batch=batch, account_id=account, minor=minor, created_on=now)
+        for account, minor in drafts.items()
+    ]
+    payouts = Payout.objects.using(using).bulk_create(made)
     if faults.POINT:
         faults.reach("payouts-drafted")
     _claim(part, batch, until, using)
@@ -271,6 +257,26 @@ def _draft(
         if there is None:
             batch.delete(using=using)
         return there
+    _post(payouts, site, now, using)
+    return batch
+
+
+def _locked(part: Slice, until: datetime, least: int, using: str) -> dict[int, int]:
+    """Return by account what is drafted of a slice, once nobody else can spend it."""
+    sums = _sums(part, until, using)
+    drafts = _payouts_of(sums, least)
+    for account in sorted(sums.keys() - drafts.keys()):
+        if sums[account] > MAX_MINOR:
+            logger.error("account %s is owed more than a payout can be of: it is left out", account)
+    # In the order of `lock`, as the foreign keys of payouts lock accounts where they are checked at
+    # once: from then on nobody spends what is about to be paid out. Elsewhere that takes a lock.
+    if drafts and connections[using].features.has_select_for_no_key_update:
+        ledger.lock(drafts, using)
+    return drafts
+
+
+def _post(payouts: list[Payout], site: Account, now: datetime, using: str) -> None:
+    """Take what is paid out from its accounts, and announce that."""
     entries = Entry.objects.using(using).bulk_create(
         [
             Entry(
@@ -289,7 +295,6 @@ def _draft(
         faults.reach("payouts-posted")
     for entry in entries:
         entry_posted.announce(Entry, using=using, entry=entry)
-    return batch
 
 
 def _payable(part: Slice, until: datetime, using: str) -> EntryQuerySet:
