@@ -52,76 +52,85 @@ def export_user(user: Any) -> dict[str, Any]:
     """Return all that the suite holds on a user, as what `json.dumps` accepts."""
     using = router.db_for_read(Visitor)
     visits, conversions = _held(user, using)
-    callbacks = Callback.objects.using(using).filter(conversion__in=conversions)
     data = {
         "user": str(user.pk),
-        "visitors": [
-            {
-                "id": each.pk,
-                "partner": each.partner.name,
-                "browser": each.ident,
-                "referred_on": each.referred_on.isoformat(),
-                "clicked_on": each.clicked_on.isoformat(),
-                "entry_point": each.entry_point,
-                "successful_on": each.successful_on and each.successful_on.isoformat(),
-                "click_id": each.click_id,
-                "sub_ids": each.sub_ids,
-                "referrer_host": each.referrer_host,
-            }
-            for each in Visitor.objects.using(using)
-            .filter(pk__in=visits)
-            .select_related("partner")
-            .order_by("pk")
-        ],
-        "conversions": [
-            {
-                "trigger": each.trigger,
-                "reference": each.reference,
-                "amount": each.money and str(each.money.amount),
-                "currency": each.currency,
-                "created_on": each.created_on.isoformat(),
-                "reversed_on": each.reversed_on and each.reversed_on.isoformat(),
-                "reversals": [
-                    {
-                        "reference": reversal.reference,
-                        "amount": reversal.money and str(reversal.money.amount),
-                        "created_on": reversal.created_on.isoformat(),
-                    }
-                    for reversal in each.reversals.all()
-                ],
-                "decision": _own_part(each.decision, visits),
-            }
-            for each in Conversion.objects.using(using)
-            .filter(pk__in=conversions)
-            .prefetch_related("reversals")
-            .order_by("pk")
-        ],
-        "callbacks": [
-            {
-                "id": each.webhook_id,
-                "partner": each.partner and each.partner.name,
-                "address": each.url,
-                "body": each.body,
-                "state": each.state,
-                "reason": each.reason,
-                "created_on": each.created_on.isoformat(),
-                "attempts": [
-                    {
-                        "started_on": attempt.started_on.isoformat(),
-                        "status": attempt.status,
-                        "error": attempt.error,
-                    }
-                    for attempt in each.attempt_log.all()
-                ],
-            }
-            for each in callbacks.select_related("partner")
-            .prefetch_related("attempt_log")
-            .order_by("pk")
-        ],
+        "visitors": _shown_visitors(visits, using),
+        "conversions": _shown_conversions(conversions, visits, using),
+        "callbacks": _shown_callbacks(conversions, using),
         "partner_of": list(user.affiliate_partners.order_by("pk").values_list("name", flat=True)),
     }
     user_exported.send(Visitor, user=user, idents=_browsers(visits, using), data=data)
     return data
+
+
+def _shown_visitors(visits: list[int], using: str) -> list[dict[str, Any]]:
+    rows = Visitor.objects.using(using).filter(pk__in=visits).select_related("partner")
+    return [
+        {
+            "id": each.pk,
+            "partner": each.partner.name,
+            "browser": each.ident,
+            "referred_on": each.referred_on.isoformat(),
+            "clicked_on": each.clicked_on.isoformat(),
+            "entry_point": each.entry_point,
+            "successful_on": each.successful_on and each.successful_on.isoformat(),
+            "click_id": each.click_id,
+            "sub_ids": each.sub_ids,
+            "referrer_host": each.referrer_host,
+        }
+        for each in rows.order_by("pk")
+    ]
+
+
+def _shown_conversions(
+    conversions: list[int], visits: list[int], using: str
+) -> list[dict[str, Any]]:
+    rows = Conversion.objects.using(using).filter(pk__in=conversions)
+    return [
+        {
+            "trigger": each.trigger,
+            "reference": each.reference,
+            "amount": each.money and str(each.money.amount),
+            "currency": each.currency,
+            "created_on": each.created_on.isoformat(),
+            "reversed_on": each.reversed_on and each.reversed_on.isoformat(),
+            "reversals": [
+                {
+                    "reference": reversal.reference,
+                    "amount": reversal.money and str(reversal.money.amount),
+                    "created_on": reversal.created_on.isoformat(),
+                }
+                for reversal in each.reversals.all()
+            ],
+            "decision": _own_part(each.decision, visits),
+        }
+        for each in rows.prefetch_related("reversals").order_by("pk")
+    ]
+
+
+def _shown_callbacks(conversions: list[int], using: str) -> list[dict[str, Any]]:
+    rows = Callback.objects.using(using).filter(conversion__in=conversions)
+    rows = rows.select_related("partner").prefetch_related("attempt_log")
+    return [
+        {
+            "id": each.webhook_id,
+            "partner": each.partner and each.partner.name,
+            "address": each.url,
+            "body": each.body,
+            "state": each.state,
+            "reason": each.reason,
+            "created_on": each.created_on.isoformat(),
+            "attempts": [
+                {
+                    "started_on": attempt.started_on.isoformat(),
+                    "status": attempt.status,
+                    "error": attempt.error,
+                }
+                for attempt in each.attempt_log.all()
+            ],
+        }
+        for each in rows.order_by("pk")
+    ]
 
 
 def _browsers(visits: list[int], using: str) -> set[str]:
