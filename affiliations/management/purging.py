@@ -1,4 +1,4 @@
-"""Delete old rows by a command: how old, and whether at all."""
+"""Delete what is old by a command, or erase it: how old, and whether at all."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ class PurgeCommand(BaseCommand):
 
     #: What is deleted, in the plural.
     unit: ClassVar[str]
+    #: What becomes of it.
+    verb: ClassVar[str] = "deleted"
 
     def purge(self, before: datetime, *, dry_run: bool, progress: Callable[[int], Any]) -> int:
         """Delete what is older; return how much that was. Raises ValueError for a wrong moment."""
@@ -38,7 +40,7 @@ class PurgeCommand(BaseCommand):
             "--older-than", type=days, required=True, metavar="DAYS", help="such as 400d"
         )
         parser.add_argument(
-            "--dry-run", action="store_true", help="say how many there are, and delete none"
+            "--dry-run", action="store_true", help="say how many there are, and change none"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -50,5 +52,5 @@ class PurgeCommand(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error)) from error
         progress.clear()
-        verb = "would be deleted" if options["dry_run"] else "deleted"
+        verb = f"would be {self.verb}" if options["dry_run"] else self.verb
         self.stdout.write(f"{total:,} {self.unit} {verb}.")

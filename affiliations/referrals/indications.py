@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import NamedTuple
@@ -11,8 +10,11 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, router, transaction
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.translation import get_language
+from django.views.decorators.debug import sensitive_variables
 
+from ..models.partners import current_fingerprint, site_keys
 from ..savepoints import retried
 from .conf import settings
 from .exceptions import ProgramEnded
@@ -24,6 +26,7 @@ __all__ = ["Indicated", "Refused", "indicate", "indicators", "invite", "normal",
 
 #: Addresses that are taken at once.
 AT_ONCE = 1000
+SALT = "affiliations.referrals.refusal.v1"
 
 
 class Refused(NamedTuple):
@@ -178,14 +181,19 @@ def indicator_of(email: str) -> EmailIndication | None:
 
 
 def refuse_mails(token: str) -> bool:
-    """Write no more to whom a mail with this token was sent; tell whether there was one."""
+    """Write no more to whom a mail with this token was sent; tell whether there was one.
+
+    And whether the address is still known: of one that was erased nothing can be kept.
+    """
     using = router.db_for_write(EmailIndication)
     with transaction.atomic(using=using):
         rows = EmailIndication.objects.using(using)
         row = rows.filter(token=token).first() if _is_token(token) else None
-        if row is None:
+        if row is None or row.is_erased:
             return False
-        MailRefusal.objects.using(using).get_or_create(digest=digest_of(row.email))
+        MailRefusal.objects.using(using).get_or_create(
+            digest=digests_of(row.email)[0], defaults={"fingerprint": current_fingerprint()}
+        )
         rows.filter(email=row.email, mail_due=True).update(mail_due=False)
     return True
 
@@ -194,12 +202,18 @@ def _is_token(token: str) -> bool:
     return token.isascii() and token.isprintable()
 
 
-def digest_of(email: str) -> str:
-    """Return what an address is known by that is to be forgotten, but not to be written to."""
-    return hashlib.sha256(f"affiliations.referrals:{email}".encode()).hexdigest()
+@sensitive_variables()
+def digests_of(email: str) -> list[str]:
+    """Return what an address is known by that is to be forgotten, but not to be written to.
+
+    By each of the site's keys, the current one first.
+    """
+    return [
+        salted_hmac(SALT, email, secret=key, algorithm="sha256").hexdigest() for key in site_keys()
+    ]
 
 
 def is_refused(email: str) -> bool:
     """Tell whether an address wants no invitations."""
     rows = MailRefusal.objects.using(router.db_for_write(MailRefusal))
-    return rows.filter(digest=digest_of(email)).exists()
+    return rows.filter(digest__in=digests_of(email)).exists()

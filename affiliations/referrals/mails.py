@@ -65,7 +65,9 @@ def send_due() -> int:
         try:
             message(indication).send()
         except Exception:
-            rows.filter(pk=indication.pk).update(mail_due=True, mailed_on=None)
+            # Not of an address that was erased meanwhile: it would fail, and hold up all others.
+            still = rows.filter(pk=indication.pk, email=indication.email)
+            still.update(mail_due=True, mailed_on=None)
             logger.exception("Invitation %s could not be sent", indication.pk)
             break  # the next ones would fare no better
         sent += 1

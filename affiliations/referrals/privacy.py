@@ -1,18 +1,27 @@
-"""What the referrals hold on a person: show it, and erase it."""
+"""What the referrals hold on a person: show it, erase it, and let it go when it is old."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
-from django.db import models, router
+from django.db import connections, models, router
 from django.db.models.functions import Cast, Concat
+from django.utils import timezone
 
 from ..models import Callback
-from ..privacy import ERASED, erase_callbacks
+from ..privacy import BATCH, ERASED, erase_callbacks
+from ..savepoints import retried
+from .conf import settings
 from .indications import normal
 from .models import EmailIndication, Invoice, Member, Operation, make_code
 
-__all__ = ["export", "forget"]
+__all__ = ["export", "forget", "purge_indications"]
+
+NAMELESS = Concat(models.Value(f"{ERASED}:"), Cast("pk", models.CharField()))
+#: What an indication is without its address. That it was made stays, and counts.
+GONE = {"email": NAMELESS, "link": "", "mail_due": False, "waiting_since": None}
 
 
 def _addressed(user: Any, using: str) -> models.QuerySet[EmailIndication]:
@@ -20,6 +29,11 @@ def _addressed(user: Any, using: str) -> models.QuerySet[EmailIndication]:
     email = normal(getattr(user, "email", "") or "")
     rows = EmailIndication.objects.using(using)
     return rows.filter(email=email) if email else rows.none()
+
+
+def _known(rows: models.QuerySet[EmailIndication]) -> models.QuerySet[EmailIndication]:
+    # No address begins like this.
+    return rows.exclude(email__startswith=f"{ERASED}:")
 
 
 def export(*, user: Any, data: dict[str, Any], **kwargs: Any) -> None:
@@ -40,9 +54,9 @@ def export(*, user: Any, data: dict[str, Any], **kwargs: Any) -> None:
 
 
 def _membership(member: Member, using: str) -> dict[str, Any]:
-    theirs = EmailIndication.objects.using(using).filter(indicator=member).order_by("pk")
+    theirs = EmailIndication.objects.using(using).filter(indicator=member)
     return {
-        "has_indicated": list(theirs.values_list("email", flat=True)),
+        "has_indicated": list(_known(theirs).order_by("pk").values_list("email", flat=True)),
         "hash": member.user_hash,
         "program": member.program.name,
         "share_code": member.code,
@@ -75,10 +89,7 @@ def forget(*, user: Any, counts: dict[str, int], **kwargs: Any) -> None:
     that they have indicated, and theirs wherever it was, are erased too.
     """
     using = router.db_for_write(Member)
-    number = Cast("pk", models.CharField())
-    nameless = Concat(models.Value(f"{ERASED}:"), number)
-    gone = {"email": nameless, "link": "", "mail_due": False}
-    if addressed := _addressed(user, using).update(**gone):
+    if addressed := _addressed(user, using).update(**GONE):
         counts["indications"] = addressed
     # Locked: whoever reports an invoice at this moment writes a call that has to be erased as well.
     member = Member.objects.using(using).select_for_update().filter(user=user).first()
@@ -92,10 +103,10 @@ def forget(*, user: Any, counts: dict[str, int], **kwargs: Any) -> None:
     # Nobody can have taken it for a reference, or a hash, of their own, which would keep this one
     # from being erased.
     mark = make_code()
-    reference = Concat(nameless, models.Value(f":{mark}"))
+    reference = Concat(NAMELESS, models.Value(f":{mark}"))
     Invoice.objects.using(using).filter(member=member).update(reference=reference)
     theirs = EmailIndication.objects.using(using).filter(indicator=member)
-    if indicated := theirs.exclude(email__startswith=f"{ERASED}:").update(**gone):
+    if indicated := _known(theirs).update(**GONE):
         counts["indications"] = counts.get("indications", 0) + indicated
     counts["members"] = (
         Member.objects.using(using)
@@ -106,3 +117,49 @@ def forget(*, user: Any, counts: dict[str, int], **kwargs: Any) -> None:
             code=make_code(),
         )
     )
+
+
+def purge_indications(
+    before: datetime, *, dry_run: bool = False, progress: Callable[[int], Any] | None = None
+) -> int:
+    """Erase the addresses that were indicated before `before` and that nobody has registered with.
+
+    Returns how many. From then on they are as new: whoever comes by one was brought by nobody, and
+    any member may indicate it, and have it written to, once more. Refusals of mails stay.
+
+    In batches, each in a transaction of its own; those that somebody is working with at that moment
+    are kept. `progress` is called with the number erased so far; with `dry_run` none is. Raises
+    ValueError where `before` lies within the time of `AFFILIATE_REFERRALS_INVITATIONS`: a member
+    might send more of them than that.
+    """
+    if before > timezone.now() - settings.REFERRALS_INVITATIONS[1]:
+        raise ValueError("before: by AFFILIATE_REFERRALS_INVITATIONS, later ones still count")
+    rows = EmailIndication.objects.using(router.db_for_write(EmailIndication))
+    rows = rows.filter(waiting_since__lt=before).order_by("waiting_since", "pk")
+    if dry_run:
+        return rows.count()
+    total, following = 0, rows
+    while erased := _erase(following):
+        total += len(erased)
+        if progress is not None:
+            progress(total)
+        # Behind the last one, so that nobody looks again at those that were kept.
+        since, pk = erased[-1]
+        behind = models.Q(waiting_since__gt=since) | models.Q(pk__gt=pk)
+        following = rows.filter(behind, waiting_since__gte=since)
+    return total
+
+
+def _erase(rows: models.QuerySet[EmailIndication]) -> list[tuple[Any, int]]:
+    """Erase the first of some addresses; return since when they were waiting, and their keys."""
+    using = rows.db
+    skip_locked = connections[using].features.has_select_for_update_skip_locked
+
+    def once() -> list[tuple[Any, int]]:
+        some = rows.select_for_update(skip_locked=skip_locked)
+        found = list(some.values_list("waiting_since", "pk")[:BATCH])
+        pks = [pk for _, pk in found]
+        EmailIndication.objects.using(using).filter(pk__in=pks).update(**GONE)
+        return found
+
+    return retried(once, using)

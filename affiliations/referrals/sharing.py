@@ -91,7 +91,8 @@ def _join(user: Any, indicator: Member | None) -> None:
         return
     if indication is not None and indication.indicator_id == indicator.pk:
         indication.member, indication.mail_due = member, False
-        indication.save(update_fields=["member", "mail_due"])
+        indication.waiting_since = None
+        indication.save(update_fields=["member", "mail_due", "waiting_since"])
 
 
 def hash_of(user: Any) -> str:

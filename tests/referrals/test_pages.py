@@ -9,6 +9,7 @@ from django.core import mail
 from django.core.management import call_command
 from django.template import Context, Template
 from django.test import Client, RequestFactory
+from django.utils import timezone
 
 from affiliations.referrals import invoices, mails, sharing
 from affiliations.referrals.indications import indicate, invite
@@ -181,6 +182,19 @@ def test_of_many_that_send_at_once_one_does(anna):
     invite(anna, [f"user{number}@example.com" for number in range(5)], "http://x.example/?ref=1")
     assert sum(at_once(6, mails.send_due)) == 5
     assert len({each.to[0] for each in mail.outbox}) == len(mail.outbox) == 5
+
+
+def test_what_is_no_longer_kept_of_friends(anna, page):
+    page("ben@example.com carl@example.com")
+    old = timezone.now() - timedelta(days=401)
+    EmailIndication.objects.filter(email="ben@example.com").update(waiting_since=old)
+    call_command("purge_indications", "--older-than", "400d", verbosity=0)
+    text = text_of(page())
+    assert "Invited by e-mail 2" in text
+    assert "(no longer kept)" in text
+    assert "carl@example.com" in text
+    assert "ben@example.com" not in text
+    assert "erased" not in text
 
 
 # Who wants no more

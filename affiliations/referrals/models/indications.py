@@ -15,6 +15,7 @@ from .programs import Program
 MAX_EMAIL = 254
 MAX_LINK = 500
 MAX_DIGEST = 64
+MAX_FINGERPRINT = 8
 
 
 def make_token() -> str:
@@ -58,6 +59,10 @@ class EmailIndication(models.Model):
     mail_due = models.BooleanField(_("is to be written to"), default=False, editable=False)
     mailed_on = models.DateTimeField(_("written to on"), null=True, blank=True)
     created_on = models.DateTimeField(_("created on"), default=timezone.now, editable=False)
+    # None once somebody has registered with the address, or it was erased.
+    waiting_since = models.DateTimeField(
+        _("waiting since"), default=timezone.now, null=True, editable=False
+    )
 
     class Meta:
         verbose_name = _("indication by e-mail")
@@ -66,6 +71,7 @@ class EmailIndication(models.Model):
             models.Index(fields=["indicator", "created_on"], name="affiliations_indication_whose"),
             models.Index(fields=["email"], name="affiliations_indication_email"),
             models.Index(fields=["mail_due", "id"], name="affiliations_indication_due"),
+            models.Index(fields=["waiting_since", "id"], name="affiliations_indication_old"),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -76,11 +82,21 @@ class EmailIndication(models.Model):
     def __str__(self) -> str:
         return str(self.email)
 
+    @property
+    def is_erased(self) -> bool:
+        """Tell whether nobody knows any more which address it was."""
+        return "@" not in self.email
+
 
 class MailRefusal(models.Model):
-    """An address that wants no invitations, whoever sends them; kept as a digest only."""
+    """An address that wants no invitations, whoever sends them; kept as a digest only.
+
+    By a key of the site's: a plain digest of an address is found by trying addresses.
+    """
 
     digest = models.CharField(max_length=MAX_DIGEST, primary_key=True)
+    # By which of the site's keys.
+    fingerprint = models.CharField(max_length=MAX_FINGERPRINT, default="", editable=False)
     created_on = models.DateTimeField(_("created on"), default=timezone.now, editable=False)
 
     class Meta:
