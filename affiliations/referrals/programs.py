@@ -17,7 +17,7 @@ from .exceptions import InvalidProgram, ProgramInUse, UnknownProgram
 from .models import Program
 from .services import locked
 
-__all__ = ["change", "create", "delete", "find", "find_named"]
+__all__ = ["change", "create", "delete", "find"]
 
 #: Amounts in major units, by the name of what there is of each in minor ones.
 VALUES = {
