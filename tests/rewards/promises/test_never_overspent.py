@@ -3,7 +3,7 @@
 import os
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import count
@@ -28,11 +28,20 @@ LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
 CREDIT = 50
 
 
-def spend_at_once(accounts, threads, spends):
-    """Let threads spend at random from accounts that have CREDIT each; return what was accepted."""
-    numbers, lock = count(1), Lock()
+def credited(holders):
+    """Return the accounts of holders who have CREDIT each."""
+    accounts = [ledger.account_of(holder, "EUR") for holder in holders]
     for account in accounts:
         ledger.post(account, Money(CREDIT, "EUR"), kind="credit", key=f"welcome-{account.pk}")
+    return accounts
+
+
+def spend_at_once(accounts, threads, spends, *beside):
+    """Let threads spend at random from accounts; return what was accepted of each.
+
+    What else happens meanwhile is done `beside` them, each by a thread of its own.
+    """
+    numbers, lock = count(1), Lock()
 
     def work():
         with lock:
@@ -48,7 +57,23 @@ def spend_at_once(accounts, threads, spends):
             spent[account.pk] += minor
         return spent
 
-    return sum(at_once(threads, work), Counter())
+    left = deque([*beside, *[work] * threads])
+
+    def next_one():
+        return left.pop()()
+
+    told = at_once(len(left), next_one)
+    return sum((each for each in told if each is not None), Counter())
+
+
+def drain(accounts):
+    """Spend what is left of each account, and find that it was all there is."""
+    for account in accounts:
+        left = ledger.balance(account).available
+        if left:
+            ledger.spend(account, Money(left, "EUR"), key=f"rest-{account.pk}")
+        with pytest.raises(InsufficientBalance):
+            ledger.spend(account, Money(1, "EUR"), key=f"more-{account.pk}")
 
 
 @contextmanager
@@ -78,17 +103,11 @@ def check(accounts, accepted):
     ("number", "threads", "spends"), [(4, 8, 25), pytest.param(100, 64, EACH, marks=LONG)]
 )
 def test_what_is_accepted_is_what_there_was(number, threads, spends, seconds):
-    accounts = [ledger.account_of(f"member:{each}", "EUR") for each in range(number)]
+    accounts = credited(f"member:{each}" for each in range(number))
     with clocks_that_differ(seconds):
         accepted = spend_at_once(accounts, threads, spends)
     check(accounts, accepted)
-    # So much was asked for that nobody has as much as a single cent left.
-    for account in accounts:
-        left = ledger.balance(account).available
-        if left:
-            ledger.spend(account, Money(left, "EUR"), key=f"rest-{account.pk}")
-        with pytest.raises(InsufficientBalance):
-            ledger.spend(account, Money(1, "EUR"), key=f"more-{account.pk}")
+    drain(accounts)
     assert sum(accepted.values()) > number * CREDIT * 0.9
 
 
@@ -96,7 +115,7 @@ def test_what_is_accepted_is_what_there_was(number, threads, spends, seconds):
 def test_teeth_without_the_lock(monkeypatch):
     monkeypatch.setattr(ledger, "lock", lambda account_ids, using: None)
     for attempt in range(20):
-        accounts = [ledger.account_of(f"member:{attempt}", "EUR")]
+        accounts = credited([f"member:{attempt}"])
         spend_at_once(accounts, 8, 25)
         if ledger.balance(accounts[0]).total < 0:
             return
@@ -106,7 +125,7 @@ def test_teeth_without_the_lock(monkeypatch):
 def test_teeth_what_others_have_spent_by_a_clock_that_is_ahead(monkeypatch):
     posted_by = ledger._posted_by
     monkeypatch.setattr(ledger, "_posted_by", lambda as_of: posted_by(as_of or timezone.now()))
-    accounts = [ledger.account_of("member:1", "EUR")]
+    accounts = credited(["member:1"])
     with clocks_that_differ(3):
         accepted = spend_at_once(accounts, 8, 25)
     assert sum(accepted.values()) > CREDIT
