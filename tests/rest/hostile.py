@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from django.core import serializers
 from django.test import Client
+
+from tests.rest.callers import written
 
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=x"
@@ -185,5 +186,4 @@ class Sender:
 
     def rows(self) -> str:
         """Return all that a call might change, as text."""
-        kinds = (kind.objects.order_by("pk") for kind in self.models)
-        return "".join(serializers.serialize("json", rows) for rows in kinds)
+        return written(self.models)

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from django.contrib.auth.models import Permission
-from django.core import serializers
 from django.db import transaction
 from django.test import Client
 
@@ -18,6 +16,7 @@ from affiliations.links.querysets import LinkQuerySet, TransactionQuerySet
 from affiliations.models import ApiKey, Callback, Conversion
 from tests.core.factories import make_partner, make_user
 from tests.links.factories import SCOPES, make_key, make_link, make_transaction
+from tests.rest.callers import documented, make_staff, rights, written
 
 pytestmark = pytest.mark.django_db
 
@@ -76,20 +75,11 @@ ALLOWED = {"POST /generate": 201, "DELETE /delete": 204, "DELETE /delete/{path}"
 ALLOWED |= {"POST /complete for less": 409}
 
 
-def operations() -> set[str]:
-    """Return the operations that the API itself knows, and the router's."""
-    paths = api.get_openapi_schema(path_prefix="")["paths"]
-    return {ROUTER, *(f"{method.upper()} {path}" for path in paths for method in paths[path])}
-
-
 def right(operation: str) -> Right:
     """Return what an operation asks for, as the API has it."""
-    path = operation.split()[1]
-    for router in api._get_bound_routers():
-        if path in router.path_operations:
-            [found] = router.path_operations[path].operations
-            return found.auth_callbacks[0].right
-    return access.READ
+    found = rights(api).get(" ".join(operation.split()[:2]), access.READ)
+    assert found is not None, operation
+    return found
 
 
 class World:
@@ -142,23 +132,15 @@ class World:
 
     def user(self, operation: str, who: str) -> Any:
         """Return a user who may log in to the admin, and with what the operation asks for."""
-        user = make_user()
+        user = make_staff(right(operation), holds=who != "staff without")
         user.is_staff = who != "no staff"
         user.save()
-        codename = right(operation).permission.partition(".")[2]
-        allowed = Permission.objects.filter(content_type__app_label="affiliations_links")
-        if who == "staff without":
-            # All but this one.
-            user.user_permissions.set(allowed.exclude(codename=codename))
-        else:
-            user.user_permissions.set(allowed.filter(codename=codename))
         return user
 
 
 def rows() -> str:
     """Return all that a call might change, as text."""
-    kinds = (Link, LandingPage, Transaction, Conversion, Callback)
-    return "".join(serializers.serialize("json", kind.objects.order_by("pk")) for kind in kinds)
+    return written((Link, LandingPage, Transaction, Conversion, Callback))
 
 
 def told(answer: Any, target: Target) -> str:
@@ -187,8 +169,7 @@ def crossed(operation: str, whose: str = "anna") -> str:
 
 
 def test_every_operation_is_here():
-    documented = operations()
-    assert {" ".join(operation.split()[:2]) for operation in CALLS} == documented
+    assert {" ".join(operation.split()[:2]) for operation in CALLS} == {ROUTER, *documented(api)}
     # And nothing is mounted that is not documented.
     mounted = {each.name for each in api_urls.urlpatterns} - {"openapi", "docs", "api-root", None}
     views = {
@@ -198,7 +179,7 @@ def test_every_operation_is_here():
         for operation in view.operations
     }
     assert mounted == views
-    assert len(views) == len(documented - {ROUTER})
+    assert rights(api).keys() == documented(api)
 
 
 @pytest.mark.parametrize("operation", CALLS)
