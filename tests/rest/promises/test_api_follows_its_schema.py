@@ -22,11 +22,17 @@ from schemathesis.openapi.checks import (
 )
 
 from affiliations import access
-from affiliations.links import refusals, services
-from affiliations.links.access import READ
+from affiliations.links import access as links_access
+from affiliations.links import refusals as links_refusals
+from affiliations.links import services
 from affiliations.links.exceptions import UnknownLink
 from affiliations.links.models import Link
 from affiliations.problems import MEDIA_TYPE
+from affiliations.referrals import access as referrals_access
+from affiliations.referrals import programs
+from affiliations.referrals import refusals as referrals_refusals
+from affiliations.referrals.exceptions import UnknownProgram
+from affiliations.referrals.models import Program
 from affiliations.restrefusals import Refusals
 from tests.links.rest import LinksRun
 from tests.referrals.rest import ReferralsRun
@@ -36,6 +42,8 @@ pytestmark = pytest.mark.django_db
 #: How many cases the long form makes, and how many the short one, unless these take too long.
 CASES = int(os.environ.get("AFFILIATIONS_CASES", "200000"))
 SHORT, SECONDS = 20_000, 30
+
+each_api = pytest.mark.parametrize("kind", [LinksRun, ReferralsRun], ids=lambda kind: kind.mount)
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +66,7 @@ def served():
         pytest.param(CASES, float("inf"), marks=[pytest.mark.long, pytest.mark.timeout(7200)]),
     ],
 )
-@pytest.mark.parametrize("kind", [LinksRun, ReferralsRun], ids=lambda kind: kind.mount)
+@each_api
 def test_every_answer_is_as_the_document_says(kind, number, seconds, capsys):
     run = kind()
     run.send(number, seconds)
@@ -79,49 +87,57 @@ def test_every_answer_is_as_the_document_says(kind, number, seconds, capsys):
 
 def open_to_everybody(monkeypatch):
     caller = access.caller
+    reading = (links_access.READ, referrals_access.READ)
 
     def let_in(request, right):
-        return access.Caller(None, "x") if right is READ else caller(request, right)
+        return access.Caller(None, "x") if right in reading else caller(request, right)
 
     monkeypatch.setattr(access, "caller", let_in)
 
 
-def with_a_status_of_its_own(monkeypatch):
-    monkeypatch.setitem(refusals.STATUSES, UnknownLink, 410)
+def with_statuses_of_their_own(monkeypatch):
+    monkeypatch.setitem(links_refusals.STATUSES, UnknownLink, 410)
+    monkeypatch.setattr(referrals_refusals, "UNKNOWN", {})
+    monkeypatch.setitem(referrals_refusals.STATUSES, UnknownProgram, 410)
 
 
 def with_half_a_problem(monkeypatch):
     def problem(self, status, code, *rest):
         return JsonResponse({"code": code}, status=status, content_type=MEDIA_TYPE)
 
-    monkeypatch.setattr(Refusals, "problem", problem)
+    for kind in (Refusals, referrals_refusals.ReferralsRefusals):
+        monkeypatch.setattr(kind, "problem", problem)
 
 
 def with_html_for_an_error(monkeypatch):
-    monkeypatch.setattr(Refusals, "problem", lambda self, status, *_: HttpResponse(status=status))
+    for kind in (Refusals, referrals_refusals.ReferralsRefusals):
+        monkeypatch.setattr(kind, "problem", lambda self, status, *_: HttpResponse(status=status))
 
 
 def that_fails(monkeypatch):
     monkeypatch.setattr(services, "find_link", lambda path, **_: Link.objects.get(path=path))
+    monkeypatch.setattr(programs, "find", lambda pk: Program.objects.get(name=pk))
 
 
 def that_keeps_what_is_deleted(monkeypatch):
     monkeypatch.setattr(services, "delete_link", services.find_link)
+    monkeypatch.setattr(programs, "delete", programs.find)
 
 
+@each_api
 @pytest.mark.parametrize(
     ("variant", "expected"),
     [
         (open_to_everybody, IgnoredAuth),
-        (with_a_status_of_its_own, UndefinedStatusCode),
+        (with_statuses_of_their_own, UndefinedStatusCode),
         (with_half_a_problem, JsonSchemaError),
         (with_html_for_an_error, UndefinedContentType),
         (that_fails, ServerError),
         (that_keeps_what_is_deleted, UseAfterFree),
     ],
 )
-def test_teeth(variant, expected, monkeypatch):
+def test_teeth(kind, variant, expected, monkeypatch):
     variant(monkeypatch)
     with pytest.raises(FailureGroup) as caught:
-        LinksRun().send(SHORT)
+        kind().send(SHORT)
     assert caught.group_contains(expected)
