@@ -8,19 +8,14 @@ from pathlib import Path
 
 import pytest
 import requests
-from django.contrib.auth.models import Permission
 from django.db import IntegrityError, OperationalError, connections
-from django.test import Client
 from django.urls import include, path
 from django.utils import timezone
 
-from affiliations.models import ApiKey, Callback
+from affiliations.models import Callback
 from affiliations.referrals import access, services
-from affiliations.referrals.api import api as ninja
 from affiliations.referrals.models import EmailIndication, Member, Operation, Program
-from affiliations.rewards.models import Entry
 from affiliations.rewards.testing import assert_ledger_balanced
-from tests.core.factories import make_partner, make_user
 from tests.referrals.factories import SCOPES, make_key, make_member, make_program
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")
@@ -802,124 +797,6 @@ def test_a_page_that_there_cannot_be(api, query, field):
 
 
 # Who may
-
-
-def calls(program, bert):
-    """Return each call that needs a key, with what it sends, its scope and its permission."""
-    return {
-        ("GET", "program"): (None, "read", "view_program"),
-        ("POST", "program"): ({"name": "F"}, "write", "add_program"),
-        ("GET", f"program/{program.pk}"): (None, "read", "view_program"),
-        ("PUT", f"program/{program.pk}"): ({"name": "F"}, "write", "change_program"),
-        ("DELETE", f"program/{program.pk}"): (None, "write", "delete_program"),
-        ("POST", "register"): (
-            {"user_indicator": bert.user_hash, "user_indicated": "new"},
-            "register",
-            "add_member",
-        ),
-        ("PUT", f"invoice/user/{bert.user_hash}"): (
-            {"total_amount_paid": 100},
-            "register",
-            "change_member",
-        ),
-        ("GET", f"statement/{bert.user_hash}"): (None, "read", "view_member"),
-        ("POST", "emailindication"): (
-            {"user_indicator": bert.user_hash, "emails": "carla@example.com"},
-            "register",
-            "add_emailindication",
-        ),
-        ("POST", "emailverification"): (
-            {"emails": "carla@example.com"},
-            "read",
-            "view_emailindication",
-        ),
-    }
-
-
-def rows():
-    return [
-        list(each.objects.order_by("pk").values())
-        for each in (Program, Member, Operation, Entry, EmailIndication)
-    ]
-
-
-@pytest.fixture
-def there(transactional_db):
-    """Return each call, about a program that can be deleted and a member whom somebody brought."""
-    make_program()
-    bert = make_member(make_member())
-    return calls(make_program(), bert)
-
-
-def test_these_are_all_calls():
-    names = calls(Program(pk=1), Member(user_hash="x"))
-    shown = {
-        f"{method} /{re.sub('1$', '{id}', where).replace('/x', '/{user_hash}')}/"
-        for method, where in names
-    }
-    paths = ninja.get_openapi_schema(path_prefix="")["paths"]
-    assert shown == {
-        f"{method.upper()} {where}"
-        for where, operations in paths.items()
-        for method, operation in operations.items()
-        if "security" in operation
-    }
-    assert {*paths} - {where.split()[1] for where in shown} == {"/", "/health/"}
-
-
-@pytest.mark.parametrize("who", ["nobody", "revoked", "without scope", "other app", "partner"])
-def test_who_may_not_is_refused_and_changes_nothing(live_server, there, who):
-    before = rows()
-    for (method, where), (sent, scope, _) in there.items():
-        scopes = [each for each in SCOPES if each != f"referrals:{scope}"]
-        status, code = 401, "invalid-api-key"
-        if who == "nobody":
-            token, code = "", "authentication-required"
-        elif who == "revoked":
-            token = make_key()
-            ApiKey.objects.order_by("-pk").first().revoke()
-        elif who == "without scope":
-            token = make_key(scopes)
-        elif who == "other app":
-            token = make_key([f"links:{scope}"])
-        else:
-            # What is a partner's own is all that such a key is for, and here nothing is.
-            token, status, code = make_key(partner=make_partner()), 403, "permission-denied"
-        answer = Caller(live_server.url, token).send(method, where, sent)
-        refused(answer, status, code)
-    assert rows() == before
-
-
-def test_the_scope_is_all_that_a_key_needs(live_server, there):
-    for (method, where), (sent, scope, _) in there.items():
-        api = Caller(live_server.url, make_key([f"referrals:{scope}"]))
-        assert api.send(method, where, sent).status_code in (200, 201, 204), where
-
-
-def test_staff_need_the_permission_of_the_admin(there):
-    for with_it in (False, True):
-        # What deletes comes last: others are about what it deletes.
-        for (method, where), (sent, _, codename) in sorted(
-            there.items(), key=lambda each: each[0][0] == "DELETE"
-        ):
-            user = make_user()
-            user.is_staff = True
-            user.save()
-            allowed = Permission.objects.filter(content_type__app_label="affiliations_referrals")
-            chosen = allowed.filter(codename=codename)
-            user.user_permissions.set(chosen if with_it else allowed.exclude(codename=codename))
-            browser = Client(enforce_csrf_checks=True)
-            browser.force_login(user)
-            browser.cookies["csrftoken"] = token = "t" * 32
-            how = {"data": json.dumps(sent), "content_type": "application/json"} if sent else {}
-            call = getattr(browser, method.lower())
-            if method != "GET" and with_it:
-                refused(call(f"{MOUNT}{where}/", **how), 403, "csrf-failed")
-            answer = call(f"{MOUNT}{where}/", **how, headers={"x-csrftoken": token})
-            if with_it:
-                assert answer.status_code in (200, 201, 204), where
-            else:
-                refused(answer, 403, "permission-denied")
 
 
 def test_every_right_is_of_a_scope_that_keys_can_have():
