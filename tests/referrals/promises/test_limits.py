@@ -42,7 +42,7 @@ def members():
 
 
 def ask_at_once(members, threads, calls):
-    """Let threads invite somebody new with each call, for any of these members."""
+    """Let threads invite somebody new with each call, for each of these members by turns."""
     numbers, seeds = count(1), count(1)
     sessions = []
     for each in members:
@@ -51,9 +51,10 @@ def ask_at_once(members, threads, calls):
         sessions.append(client.cookies)
 
     def work():
-        draw, client = random.Random(next(seeds)), Client()
-        for _ in range(calls):
-            client.cookies = draw.choice(sessions).copy()
+        seed, client = next(seeds), Client()
+        draw = random.Random(seed)
+        for turn in range(seed, seed + calls):
+            client.cookies = sessions[turn % len(sessions)].copy()
             address = f"{draw.randrange(1, 224)}.{draw.randrange(256)}.0.1"
             answer = client.post(
                 "/friends/",
