@@ -26,6 +26,7 @@ __all__ = ["Indicated", "Refused", "indicate", "indicators", "invite", "normal",
 
 #: Addresses that are taken at once.
 AT_ONCE = 1000
+NEW = "new"
 SALT = "affiliations.referrals.refusal.v1"
 
 
@@ -106,7 +107,8 @@ def _noted(
                 found.refused.append(Refused(said, reason))
                 continue
             found.saved.append(indication)
-            if left is not None and indication.mail_due and indication.created_on >= now:
+            # One that was there is counted already, also where another page has just noted it.
+            if left is not None and reason == NEW:
                 left -= 1
         return found
 
@@ -127,7 +129,7 @@ def _different(emails: Iterable[str]) -> dict[str, str]:
 def _note(
     member: Member, email: str, link: str, left: int | None, using: str
 ) -> tuple[str, EmailIndication | None]:
-    """Return why an address is not noted, or what was noted of it."""
+    """Return why an address is not noted, or what was noted of it, and whether that is new."""
     if not normal(email):
         return "invalid", None
     if member.user is not None and email == normal(getattr(member.user, "email", "")):
@@ -154,7 +156,7 @@ def _note(
             # Somebody else was faster.
             there = rows.first()
         else:
-            return "", indication
+            return NEW, indication
     if there is None or there.indicator_id != member.pk:
         return "indicated", None
     return "", there

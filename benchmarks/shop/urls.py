@@ -1,3 +1,5 @@
+from importlib.util import find_spec
+
 from django.apps import apps
 from django.urls import include, path
 
@@ -8,13 +10,15 @@ urlpatterns = [
     path("apage/", views.apage),
     path("bare/<str:path>", views.bare),
     path("router/", include("affiliations.links.urls")),
-    path("api/referrals/", include("affiliations.referrals.api_urls")),
     path("floor/<int:partner_id>/", views.floor),
     path("order/", views.order, {"model": models.Order}),
     path("plain/", views.order, {"model": models.PlainOrder}),
     path("own-order/", views.order, {"model": models.Order, "user": True}),
     path("own-plain/", views.order, {"model": models.PlainOrder, "user": True}),
 ]
+
+if find_spec("ninja"):
+    urlpatterns.append(path("api/referrals/", include("affiliations.referrals.api_urls")))
 
 if apps.is_installed("pinax.referrals"):
     urlpatterns.append(path("pinax/", include("pinax.referrals.urls")))

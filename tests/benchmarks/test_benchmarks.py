@@ -24,7 +24,7 @@ def run(*arguments):
         env=environ,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         check=False,
     )
 

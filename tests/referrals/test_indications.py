@@ -131,6 +131,21 @@ def test_invitations_are_limited(anna, settings):
         assert invite(anna, ["d@example.com"], LINK).saved
 
 
+def test_what_another_page_has_just_noted_counts_once(anna, settings, monkeypatch):
+    settings.AFFILIATE_REFERRALS_INVITATIONS = (2, timedelta(days=1))
+    locked = indications.locked
+
+    def behind_another(rows, pk):
+        monkeypatch.setattr(indications, "locked", locked)
+        assert saved(invite(anna, ["ben@example.com"], LINK)) == ["ben@example.com"]
+        return locked(rows, pk)
+
+    monkeypatch.setattr(indications, "locked", behind_another)
+    found = invite(anna, ["ben@example.com", "carl@example.com"], LINK)
+    assert saved(found) == ["ben@example.com", "carl@example.com"]
+    assert invite(anna, ["dora@example.com"], LINK).refused[0].reason == "limit"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_the_limit_is_exact_also_of_many_at_once(anna, settings):
     settings.AFFILIATE_REFERRALS_INVITATIONS = (5, timedelta(hours=1))
