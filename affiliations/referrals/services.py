@@ -12,8 +12,8 @@ from typing import Any
 from django.db import IntegrityError, connections, models, router, transaction
 from django.utils import timezone
 
+from ..isolation import hold_to
 from ..rewards import ledger
-from ..rewards.isolation import hold_to
 from ..rewards.models import Entry
 from ..savepoints import retried
 from . import billing

@@ -18,8 +18,9 @@ from django.core.checks import CheckMessage, Error, Tags, Warning
 from django.core.checks import register as register_check
 from django.db import DatabaseError, connections
 
+from .. import isolation
 from ..checks import against_rules, resolves
-from . import isolation, protection
+from . import protection
 from .conf import paths, settings
 
 __all__ = ["check_database", "check_settings", "register"]

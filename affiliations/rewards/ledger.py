@@ -18,12 +18,12 @@ from django.db import IntegrityError, connections, models, router, transaction
 from django.utils import timezone
 
 from ..exceptions import InvalidMoney, InvalidTransition
+from ..isolation import hold_to
 from ..models import Partner
 from ..money import Money
 from ..savepoints import retried
 from ..sums import halves, joined
 from .exceptions import InsufficientBalance
-from .isolation import hold_to
 from .models import Account, Entry, Review, Snapshot
 from .models.ledger import MAX_MEMO
 from .models.ledger import SITE as SITES

@@ -64,6 +64,7 @@ INSTALLED_APPS = [
     "affiliations.links",
     "affiliations.rewards",
     "affiliations.referrals",
+    "affiliations.tracking",
     "tests.shop",
 ]
 

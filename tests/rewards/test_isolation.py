@@ -7,8 +7,9 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
+from affiliations import isolation
 from affiliations.money import Money
-from affiliations.rewards import isolation, ledger
+from affiliations.rewards import ledger
 from affiliations.rewards.checks import check_database
 from affiliations.rewards.models import Entry
 from tests.core.promises.test_races import at_once

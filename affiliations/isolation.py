@@ -1,7 +1,8 @@
 """Refuse databases in which whoever has waited for a lock does not see what it was held for.
 
 Two transactions that spend from one account wait for each other, and each then counts what is left.
-Under REPEATABLE READ the second one would count what was there before it had to wait.
+Under REPEATABLE READ the second one would count what was there before it had to wait. It is the
+same with two that make one person of several customers.
 """
 
 from __future__ import annotations
@@ -51,5 +52,5 @@ def problem_of(connection: Any) -> str:
 def _problem(connection: Any, level: str) -> str:
     return (
         f"The transactions of the database {connection.alias!r} are {level.upper()}, in which a "
-        "lock on an account is in vain: credits could be spent twice."
+        "lock is in vain: credits could be spent twice, and one person be two customers."
     )

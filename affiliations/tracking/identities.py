@@ -1,0 +1,159 @@
+"""Know people by their names: several names are one person's as soon as anybody says so.
+
+In whatever order it is said, and by however many at once, the same names are one customer's in the
+end. Nothing that a customer did is touched for it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from django.db import connections, models, router
+from django.utils import timezone
+
+from ..isolation import hold_to
+from ..savepoints import retried
+from .exceptions import InvalidName, TooManyNames
+from .models import Customer, Identity, Property
+from .models.customers import MAX_VALUE
+
+__all__ = ["Name", "find_customer", "identify", "name"]
+
+Kind = Identity.Kind
+#: Of one person. Whoever has more is none, but something that many share.
+MOST = 1000
+#: Names that are said to be one person's at once.
+AT_ONCE = 100
+#: As which kind a value is looked for, the first one first.
+LOOKED_FOR = (Kind.CLIENT, Kind.USER, Kind.EMAIL, Kind.COOKIE)
+#: Times that others may have been faster, each of whom has made one person of two.
+TURNS = 100
+
+
+class Name(NamedTuple):
+    """A name that somebody goes by; made by `name`, which brings it into one form."""
+
+    kind: str
+    value: str
+
+
+def name(kind: str, value: str | int) -> Name:
+    """Return a name of a kind of `Identity.Kind`.
+
+    Numbers are their digits, composed letters are one, addresses are in small letters, and blanks
+    around it are left out. Raises InvalidName for what is then empty, longer than 500 characters or
+    not all visible, and for another kind.
+    """
+    if kind not in Kind.values:
+        raise InvalidName(f"kind: must be one of {', '.join(Kind.values)}, not {kind!r:.40}")
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+        value = str(value)
+    if not isinstance(value, str):
+        raise InvalidName(f"value: must be text or a number, not {value!r:.40}")
+    # Longer than any form of it that would do.
+    if len(value) > 8 * MAX_VALUE:
+        raise InvalidName(f"value: must be at most {MAX_VALUE} characters")
+    text = unicodedata.normalize("NFC", value).strip()
+    if kind == Kind.EMAIL:
+        text = text.lower()
+    if not 0 < len(text) <= MAX_VALUE:
+        raise InvalidName(f"value: must be 1 to {MAX_VALUE} characters")
+    if not text.isprintable():
+        raise InvalidName("value: must not contain control characters")
+    return Name(kind, text)
+
+
+def find_customer(prop: Property, value: str | int) -> Customer | None:
+    """Return who goes by a value in a property, as a client id before anything else, or None."""
+    try:
+        wanted = name(Kind.CLIENT, value).value
+    except InvalidName:
+        return None
+    rows = Identity.objects.using(router.db_for_write(Identity)).select_related("customer")
+    same = models.Q(value=wanted) | models.Q(value=wanted.lower(), kind=Kind.EMAIL)
+    found = {row.kind: row.customer for row in rows.filter(same, property=prop)}
+    return next((found[kind] for kind in LOOKED_FOR if kind in found), None)
+
+
+def identify(prop: Property, names: Iterable[Name]) -> Customer:
+    """Say that all these names are one person's, and return the customer who that is.
+
+    Names that nobody went by are theirs from now on. Customers who went by some of them become one:
+    the oldest of them, who has all their names and whatever they did. One query where nothing is
+    new. Everything happens or nothing. Raises ValueError for no names or more than a hundred, and
+    TooManyNames where that person would have more than a thousand.
+    """
+    wanted = sorted(set(names))
+    if not 0 < len(wanted) <= AT_ONCE:
+        raise ValueError(f"names: must be 1 to {AT_ONCE}, not {len(wanted)}")
+    using = router.db_for_write(Identity)
+    known = _known(prop, wanted, using)
+    customers = {row.customer_id: row.customer for row in known.values()}
+    if len(known) == len(wanted) and len(customers) == 1:
+        return next(iter(customers.values()))
+    return retried(lambda: _identify(prop, wanted, using), using)
+
+
+def _known(prop: Property, names: Collection[Name], using: str) -> dict[Name, Identity]:
+    """Return those of the names that somebody goes by."""
+    rows = Identity.objects.using(using).filter(
+        property=prop, value__in={each.value for each in names}
+    )
+    found = {Name(row.kind, row.value): row for row in rows.select_related("customer")}
+    return {each: found[each] for each in names if each in found}
+
+
+def _identify(prop: Property, names: Collection[Name], using: str) -> Customer:
+    # Elsewhere it would not be seen whose names they have become meanwhile.
+    hold_to(connections[using])
+    rows = Customer.objects.using(using)
+    held: dict[int, Customer] = {}
+    made = None
+    for _ in range(TURNS):
+        known = _known(prop, names, using)
+        owners = {row.customer_id for row in known.values()}
+        if owners <= held.keys() and len(known) == len(names):
+            break
+        if missing := owners - held.keys():
+            # In the same order everywhere; whoever was made one with another is not there any more.
+            locked = rows.filter(pk__in=missing).order_by("pk").select_for_update()
+            held |= {each.pk: each for each in locked}
+            continue
+        if not held:
+            made = rows.create(property=prop, created_on=timezone.now())
+            held = {made.pk: made}
+        _add(held[min(held)], [each for each in names if each not in known], using)
+    else:
+        raise RuntimeError("names: others have changed whose they are all the time")
+    if made is not None and made.pk not in owners:
+        # Somebody else was faster with each of the names.
+        made.delete(using=using)
+    return _one_of([held[pk] for pk in sorted(owners)], using)
+
+
+def _add(customer: Customer, names: Iterable[Name], using: str) -> None:
+    """Have a customer go by names that nobody went by; somebody faster keeps theirs."""
+    Identity.objects.using(using).bulk_create(
+        [
+            Identity(property_id=customer.property_id, customer=customer, kind=kind, value=value)
+            for kind, value in names
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def _one_of(customers: list[Customer], using: str) -> Customer:
+    """Make one customer of several that are locked, the first of them, and return it."""
+    kept, *others = customers
+    identities = Identity.objects.using(using)
+    if identities.filter(customer__in=customers)[: MOST + 1].count() > MOST:
+        raise TooManyNames(f"names: one person would have more than {MOST}")
+    if not others:
+        return kept
+    identities.filter(customer__in=others).update(customer=kept)
+    Customer.objects.using(using).filter(pk__in=[each.pk for each in others]).delete()
+    kept.created_on = min(each.created_on for each in customers)
+    kept.save(using=using, update_fields=["created_on"])
+    return kept
