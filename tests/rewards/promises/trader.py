@@ -63,6 +63,9 @@ def trade(
     settings.AFFILIATE_FLAGS = (odd,)
     settings.AFFILIATE_PAYOUT_MINIMUM = dict.fromkeys(CURRENCIES, 1)
     trader = Trader(name, visitors, only)
+    if not only:
+        # Soon a run may have paid out all that there is to spend.
+        trader.take(trader.spend)
     for _ in range(steps):
         trader.step()
     Path(book, name).write_text(json.dumps(vars(trader.notes)))
@@ -106,8 +109,12 @@ class Trader:
         savepoints._is_conflict = counted
 
     def step(self) -> None:
-        """Do one thing; an error that is none of the documented ones ends the process."""
+        """Do one thing, whatever it is."""
         [what] = self.draw.choices([*self.weights], [*self.weights.values()])
+        self.take(what)
+
+    def take(self, what) -> None:
+        """Do something; an error that is none of the documented ones ends the process."""
         try:
             what()
         except DOCUMENTED as error:
