@@ -19,6 +19,8 @@ __all__ = ["CHANNELS", "Touch", "host_of", "touch_of"]
 
 #: Characters that are kept of each field.
 MOST = 200
+#: Characters of a host, by RFC 1035.
+MOST_OF_HOST = 253
 
 CHANNELS: Final = (
     "affiliate",
@@ -154,11 +156,16 @@ class Touch(NamedTuple):
 
 
 def host_of(address: str) -> str:
-    """Return the host of an address, in small letters and without a port; "" where it has none."""
+    """Return the host of an address, in small letters and without a port; "" where it has none.
+
+    What is longer than any host, or holds what cannot be seen, is none.
+    """
     try:
-        return (urlsplit(address).hostname or "").rstrip(".")
+        host = (urlsplit(address).hostname or "").rstrip(".")
     except ValueError:
         return ""
+    # Each of its labels is looked up with all that follow, so that its length has to be bounded.
+    return host if len(host) <= MOST_OF_HOST and host.isprintable() else ""
 
 
 def touch_of(
