@@ -125,10 +125,13 @@ def test_teeth_without_the_lock(monkeypatch):
 def test_teeth_what_others_have_spent_by_a_clock_that_is_ahead(monkeypatch):
     posted_by = ledger._posted_by
     monkeypatch.setattr(ledger, "_posted_by", lambda as_of: posted_by(as_of or timezone.now()))
-    accounts = credited(["member:1"])
-    with clocks_that_differ(3):
-        accepted = spend_at_once(accounts, 8, 25)
-    assert sum(accepted.values()) > CREDIT
+    for attempt in range(20):
+        accounts = credited([f"member:{attempt}"])
+        with clocks_that_differ(3):
+            accepted = spend_at_once(accounts, 8, 25)
+        if sum(accepted.values()) > CREDIT:
+            return
+    pytest.fail("twenty times the thread whose clock is ahead came last")
 
 
 # What is being paid out
