@@ -49,7 +49,7 @@ def spend_at_once(accounts, threads, spends, *beside):
         spent: Counter = Counter()
         for _ in range(spends):
             account, minor = draw.choice(accounts), draw.randint(1, 3)
-            key = f"order-{draw.getrandbits(64)}"
+            key = f"order-{account.pk}-{draw.getrandbits(64)}"
             try:
                 ledger.spend(account, Money(minor, "EUR"), key=key)
             except InsufficientBalance:
