@@ -79,6 +79,7 @@ setup(
             "hypothesis>=6.100",
             "mock>=5.1",
             "playwright>=1.48",
+            "pyttributionio==0.5",
             "pytest>=8.3",
             "pytest-asyncio>=0.24",
             "pytest-django>=4.9",

@@ -13,3 +13,10 @@ class TrackingConfig(AppConfig):
     label = "affiliations_tracking"
     verbose_name = _("Affiliate tracking")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Connect the receivers."""
+        # Models may be imported only now.
+        from . import receivers  # noqa: PLC0415
+
+        receivers.connect()

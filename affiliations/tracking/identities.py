@@ -26,6 +26,26 @@ Kind = Identity.Kind
 MOST = 1000
 #: Names that are said to be one person's at once.
 AT_ONCE = 100
+#: What programs write where they know nobody: whoever went by it would be everybody.
+NOBODY = frozenset(
+    (
+        "0",
+        "-1",
+        "[object object]",
+        "anonymous",
+        "anonymoususer",
+        "false",
+        "guest",
+        "nan",
+        "nil",
+        "none",
+        "not_authenticated",
+        "null",
+        "true",
+        "undefined",
+        "unknown",
+    )
+)
 #: As which kind a value is looked for, the first one first.
 LOOKED_FOR = (Kind.CLIENT, Kind.USER, Kind.EMAIL, Kind.COOKIE)
 #: Times that others may have been faster, each of whom has made one person of two.
@@ -44,7 +64,8 @@ def name(kind: str, value: str | int) -> Name:
 
     Numbers are their digits, composed letters are one, addresses are in small letters, and blanks
     around it are left out. Raises InvalidName for what is then empty, longer than 500 characters or
-    not all visible, and for another kind.
+    not all visible, for what programs write where they know nobody, such as "undefined", and for
+    another kind.
     """
     if kind not in Kind.values:
         raise InvalidName(f"kind: must be one of {', '.join(Kind.values)}, not {kind!r:.40}")
@@ -62,6 +83,8 @@ def name(kind: str, value: str | int) -> Name:
         raise InvalidName(f"value: must be 1 to {MAX_VALUE} characters")
     if not text.isprintable():
         raise InvalidName("value: must not contain control characters")
+    if text.lower() in NOBODY:
+        raise InvalidName(f"value: {text!r} is what programs write for nobody")
     return Name(kind, text)
 
 

@@ -2,8 +2,9 @@
 
 from itertools import count
 
+from affiliations.tracking import hits, properties
 from affiliations.tracking.identities import identify, name
-from affiliations.tracking.models import Identity, Property
+from affiliations.tracking.models import EventType, Identity, Property
 
 numbers = count(1)
 
@@ -29,3 +30,19 @@ def people(prop):
     for row in Identity.objects.filter(property=prop):
         found.setdefault(row.customer_id, set()).add(f"{row.kind}:{row.value}")
     return sorted(" ".join(sorted(each)) for each in found.values())
+
+
+def make_event_type(prop, key="purchase", **fields):
+    """Return a new event type of a property."""
+    return EventType.objects.create(property=prop, key=key, **{"name": key.title(), **fields})
+
+
+def known(prop):
+    """Return a property as services take it."""
+    return properties.find(prop.public_key)
+
+
+def hit(prop, text, **fields):
+    """Record a hit of who goes by the names in a text; return whether it is new."""
+    found = known(prop)
+    return hits.record(found, names(text), hits.new_hit(found, **{"type": "pageview", **fields}))

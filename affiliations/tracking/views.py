@@ -1,0 +1,213 @@
+"""Answer Attribution.io's clients and the snippet: who somebody is, what they did, who they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.debug import sensitive_variables
+
+from .. import bots, ident, middleware, requestbody
+from ..conf import settings
+from ..exceptions import AffiliationsError
+from ..requestbody import InvalidFields, UnreadableBody
+from . import customers, hits, properties, wire
+from .exceptions import InvalidHit, TooManyNames, UnknownEventType
+from .identities import Kind, Name, identify, name
+from .models import Hit
+from .properties import Known
+
+__all__ = ["customer", "events", "identities"]
+
+#: By which browsers had the cookie of Attribution.io's own snippet.
+THEIR_COOKIE = "AttrioP_{}"
+#: Of hits that only browsers tell of, and robots too.
+BROWSED = frozenset({Hit.Type.PAGEVIEW, Hit.Type.SCREEN})
+#: Seconds for which a browser need not ask again whether it may.
+MAX_AGE = 7200
+
+View = Callable[[HttpRequest, dict[str, Any], Known], HttpResponse]
+
+
+class Refused(Exception):
+    """A request is answered by an error, which names the field."""
+
+    def __init__(self, status: int, field: str, message: str) -> None:
+        self.status, self.field, self.message = status, field, message
+        super().__init__(f"{field}: {message}")
+
+
+def error(status: int, field: str, message: str) -> HttpResponse:
+    """Return an error, as Attribution.io's clients can read it: an object without `customer`."""
+    response = JsonResponse({"error": f"{field}: {message}", "field": field}, status=status)
+    response.headers["Cache-Control"] = "private, no-store"
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="affiliations"'
+    return response
+
+
+def answered(member: str) -> Callable[[View], Callable[..., HttpResponse]]:
+    """Make a view of one that is given what a body holds as a member, and its property."""
+
+    def decorate(view: View) -> Callable[..., HttpResponse]:
+        @csrf_exempt
+        @transaction.non_atomic_requests
+        @wraps(view)
+        def answer(request: HttpRequest) -> HttpResponse:
+            if request.method == "OPTIONS":
+                return _preflight(request)
+            if request.method != "POST":
+                response = error(405, "method", "only POST may be used here")
+                response.headers["Allow"] = "POST, OPTIONS"
+                return response
+            prop = None
+            try:
+                told = wire.of_body(_body(request), member)
+                prop = _property(request, told)
+                response = view(request, told, prop)
+            except Refused as refusal:
+                response = error(refusal.status, refusal.field, refusal.message)
+            except (InvalidHit, TooManyNames, UnknownEventType) as refusal:
+                response = error(_status(refusal), *_parted(refusal))
+            response.headers["Cache-Control"] = "private, no-store"
+            return _shared(request, response, prop)
+
+        return answer
+
+    return decorate
+
+
+@answered("identity")
+def identities(request: HttpRequest, told: dict[str, Any], prop: Known) -> HttpResponse:
+    """Say that somebody's names are one person's."""
+    wire.created_at(told)
+    found = _names(request, told, prop, wire.names(told))
+    if found:
+        identify(prop.row, found)
+    return JsonResponse({}, status=201 if found else 200)
+
+
+@answered("event")
+def events(request: HttpRequest, told: dict[str, Any], prop: Known) -> HttpResponse:
+    """Write what somebody did: 201, or 200 where it is written already, or not to be."""
+    hit = wire.event(told, prop)
+    is_robot = hit.type in BROWSED and bots.is_bot(request.META.get("HTTP_USER_AGENT", ""))
+    found = [] if is_robot else _names(request, told, prop, wire.names(told, is_event=True))
+    is_new = bool(found) and hits.record(prop, found, hit)
+    return JsonResponse({}, status=201 if is_new else 200)
+
+
+def _body(request: HttpRequest) -> dict[str, Any]:
+    # So beacons call it that need not ask first whether they may.
+    if request.content_type in ("text/plain", ""):
+        request.content_type = requestbody.JSON
+    try:
+        return requestbody.read(request)
+    except InvalidFields as problem:
+        field, said = next(iter(problem.errors.items()))
+        raise Refused(400, field, said[0]) from None
+    except UnreadableBody as problem:
+        raise Refused(problem.status, *_parted(problem)) from None
+
+
+def _property(request: HttpRequest, told: dict[str, Any]) -> Known:
+    prop = properties.find(told.get("public_key"))
+    if prop is None:
+        raise Refused(401, "public_key", "there is no property with this key")
+    if not prop.row.active:
+        raise Refused(403, "public_key", "the property is disabled")
+    origin = request.headers.get("Origin")
+    if origin and not (_is_own(request, origin) or origin in prop.origins):
+        raise Refused(403, "Origin", "the property is not written to from there")
+    return prop
+
+
+def _names(request: HttpRequest, told: dict[str, Any], prop: Known, who: wire.Told) -> list[Name]:
+    """Return the names that somebody goes by: those that are told, or else their cookie's.
+
+    None where their browser asks not to be tracked, or the site has no consent.
+    """
+    if settings.HONOUR_GPC and request.META.get("HTTP_SEC_GPC") == "1":
+        return []
+    if who.aliases:
+        return [*who.aliases, *who.client]
+    theirs = request.COOKIES.get(THEIR_COOKIE.format(prop.row.public_key), "")
+    is_browser = bool(theirs or ident.read(request) or request.headers.get("Origin"))
+    if not is_browser:
+        if not who.client:
+            raise InvalidHit("aliases: one is needed, or a client_id")
+        return who.client
+    if not middleware.has_consent(request):
+        return []
+    aliases = []
+    if theirs:
+        aliases = wire.names({"aliases": [theirs]}).aliases
+    elif own := ident.ensure(request, needed=True):
+        aliases = [name(Kind.COOKIE, own)]
+    return [*aliases, *who.client]
+
+
+def _preflight(request: HttpRequest) -> HttpResponse:
+    response = HttpResponse(status=204)
+    response.headers["Allow"] = "POST, OPTIONS"
+    origin = request.headers.get("Origin", "")
+    if origin and (_is_own(request, origin) or properties.may_write(origin)):
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Methods"] = "POST"
+        response.headers["Access-Control-Allow-Headers"] = "Content-Type"
+        response.headers["Access-Control-Max-Age"] = str(MAX_AGE)
+    patch_vary_headers(response, ("Origin",))
+    return response
+
+
+def _shared(request: HttpRequest, response: HttpResponse, prop: Known | None) -> HttpResponse:
+    """Let the page of an origin that may write read the answer."""
+    origin = request.headers.get("Origin", "")
+    if origin and prop is not None and origin in prop.origins:
+        response.headers["Access-Control-Allow-Origin"] = origin
+    patch_vary_headers(response, ("Origin",))
+    return response
+
+
+def _is_own(request: HttpRequest, origin: str) -> bool:
+    # Without the scheme, which a proxy may have changed.
+    return origin.partition("://")[2] == request.get_host()
+
+
+def _parted(refusal: Exception) -> tuple[str, str]:
+    field, _, message = str(refusal).partition(": ")
+    return field, message
+
+
+def _status(refusal: AffiliationsError) -> int:
+    return 404 if isinstance(refusal, UnknownEventType) else 400
+
+
+@csrf_exempt
+@transaction.non_atomic_requests
+@sensitive_variables()
+def customer(request: HttpRequest, public_key: str, client_id: str) -> HttpResponse:
+    """Tell of a customer whoever knows the property's secret."""
+    if request.method not in ("GET", "HEAD"):
+        response = error(405, "method", "only GET may be used here")
+        response.headers["Allow"] = "GET, HEAD"
+        return response
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    secret = token.strip() if kind.lower() == "bearer" else request.GET.get("secret", "")
+    prop = properties.find(public_key)
+    # An unknown key takes as long as a wrong secret, and is answered likewise.
+    if prop is None or not prop.row.is_secret(secret):
+        return error(401, "secret", "it or the public key is wrong")
+    if not prop.row.active:
+        return error(403, "public_key", "the property is disabled")
+    shown = customers.described(prop, client_id, customers.lists_of(request.GET))
+    if shown is None:
+        return error(404, "client_id", "there is no such customer")
+    response = JsonResponse({"customer": shown})
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
