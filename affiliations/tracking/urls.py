@@ -13,7 +13,7 @@ urlpatterns = [
     path("events", views.events, name="events"),
     # Whatever somebody is called by, slashes and line breaks too: clients do not escape it.
     re_path(
-        r"^(?s:api/v1/(?P<public_key>[^/]+)/customers/(?P<client_id>.+))\Z",
+        r"^api/v1/(?P<public_key>[^/]+)/customers/(?P<client_id>[\s\S]+)\Z",
         views.customer,
         name="customer",
     ),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 from django.test import Client as Browser
+from django.urls import reverse
 
 from affiliations.money import Money
 from affiliations.tracking import properties
@@ -228,6 +229,11 @@ def test_what_is_gone_since(ask, anna):
     found = ask("42", "show_all=1").json()["customer"]
     assert found["events"][0]["key"] == "event"
     assert found["touchpoints"][0]["partner"] is None
+
+
+def test_the_address_of_a_customer():
+    found = reverse("affiliations_tracking:customer", args=["SHOP", "a/b"])
+    assert found == "/attribution/api/v1/SHOP/customers/a/b"
 
 
 # Who may ask
