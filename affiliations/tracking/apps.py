@@ -13,10 +13,13 @@ class TrackingConfig(AppConfig):
     label = "affiliations_tracking"
     verbose_name = _("Affiliate tracking")
     default_auto_field = "django.db.models.BigAutoField"
+    #: By it a browser is known again that has told no name of its own.
+    needs_ident = True
 
     def ready(self) -> None:
-        """Connect the receivers."""
+        """Connect checks and receivers; never raises for a wrong setting."""
         # Models may be imported only now.
-        from . import receivers  # noqa: PLC0415
+        from . import checks, receivers  # noqa: PLC0415
 
+        checks.register()
         receivers.connect()

@@ -93,10 +93,12 @@ def new_hit(
     partner_id: int | None = None,
     visitor_id: int | None = None,
     link: str = "",
+    arrived: bool = False,
 ) -> NewHit:
     """Return a hit of a type of `Hit.Type`, with what brought somebody there told from its URL.
 
-    It has happened now, if it is not said when. Titles are cut to 500 characters. Raises
+    `arrived` says that the partner, or the link, has led there just now. It has happened now, if it
+    is not said when. Titles are cut to 500 characters. Raises
     InvalidHit, naming the field, for what no hit can have: a URL of more than 4,000 characters, a
     transaction id of more than 600, a moment before the year 2000 or after tomorrow, more than
     4 KiB in `meta`, and for an event without its type.
@@ -116,8 +118,9 @@ def new_hit(
     if partner_id is None:
         uid = querystring.find(url.partition("#")[0].partition("?")[2], settings.QUERY_STRING_KEY)
         partner_id = partners.active_id(uid) if uid else None
+        arrived = arrived or partner_id is not None
     own = {host_of(each) for each in prop.origins}
-    touch = touch_of(url, referrer, own=own, by_partner=partner_id is not None)
+    touch = touch_of(url, referrer, own=own, by_partner=arrived)
     touch = touch or Touch("", "", "", "", "", "", {})
     return NewHit(
         type,

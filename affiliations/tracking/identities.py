@@ -19,7 +19,7 @@ from .exceptions import InvalidName, TooManyNames
 from .models import Customer, Identity, Property
 from .models.customers import MAX_VALUE
 
-__all__ = ["Name", "find_customer", "identify", "name"]
+__all__ = ["Name", "find_customer", "identify", "log_in", "name"]
 
 Kind = Identity.Kind
 #: Of one person. Whoever has more is none, but something that many share.
@@ -117,6 +117,23 @@ def identify(prop: Property, names: Iterable[Name]) -> Customer:
     if len(known) == len(wanted) and len(customers) == 1:
         return next(iter(customers.values()))
     return retried(lambda: _identify(prop, wanted, using), using)
+
+
+def log_in(prop: Property, user: Name, cookies: Collection[Name]) -> Customer:
+    """Say that a user has logged in with browsers, and return the customer who that is.
+
+    A browser that another user has logged in with stays theirs: two people may share one.
+    """
+    using = router.db_for_write(Identity)
+    own = [
+        each
+        for each, row in _known(prop, cookies, using).items()
+        if Identity.objects.using(using)
+        .filter(customer=row.customer_id, kind=Kind.USER)
+        .exclude(value=user.value)
+        .exists()
+    ]
+    return identify(prop, [user, *(each for each in cookies if each not in own)])
 
 
 def _known(prop: Property, names: Collection[Name], using: str) -> dict[Name, Identity]:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from django.db.models import F
 
 from ..remembered import Remembered
+from .conf import MAX_KEY, settings
 from .models import Property
-from .models.properties import MAX_KEY
 
-__all__ = ["Known", "find", "may_write"]
+__all__ = ["Known", "find", "may_write", "own"]
 
 
 class Known(NamedTuple):
@@ -62,6 +62,11 @@ _origins = Remembered(_ask_origins)
 def find(public_key: Any) -> Known | None:
     """Return the property with a public key, None where there is none."""
     return _known.get(public_key) if isinstance(public_key, str) and public_key else None
+
+
+def own() -> Known | None:
+    """Return the property that this site is, by AFFILIATE_TRACKING_PROPERTY, None without one."""
+    return find(settings.TRACKING_PROPERTY)
 
 
 def may_write(origin: str) -> bool:

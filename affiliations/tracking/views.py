@@ -13,19 +13,16 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 
 from .. import bots, ident, middleware, requestbody
-from ..conf import settings
 from ..exceptions import AffiliationsError
 from ..requestbody import InvalidFields, UnreadableBody
-from . import customers, hits, properties, wire
+from . import customers, hits, properties, recording, wire
 from .exceptions import InvalidHit, TooManyNames, UnknownEventType
-from .identities import Kind, Name, identify, name
+from .identities import Name, identify
 from .models import Hit
 from .properties import Known
 
 __all__ = ["customer", "events", "identities"]
 
-#: By which browsers had the cookie of Attribution.io's own snippet.
-THEIR_COOKIE = "AttrioP_{}"
 #: Of hits that only browsers tell of, and robots too.
 BROWSED = frozenset({Hit.Type.PAGEVIEW, Hit.Type.SCREEN})
 #: Seconds for which a browser need not ask again whether it may.
@@ -132,24 +129,18 @@ def _names(request: HttpRequest, told: dict[str, Any], prop: Known, who: wire.To
 
     None where their browser asks not to be tracked, or the site has no consent.
     """
-    if settings.HONOUR_GPC and request.META.get("HTTP_SEC_GPC") == "1":
+    if recording.is_refused(request):
         return []
     if who.aliases:
         return [*who.aliases, *who.client]
-    theirs = request.COOKIES.get(THEIR_COOKIE.format(prop.row.public_key), "")
-    is_browser = bool(theirs or ident.read(request) or request.headers.get("Origin"))
-    if not is_browser:
+    theirs = recording.THEIR_COOKIE.format(prop.row.public_key) in request.COOKIES
+    if not (theirs or ident.read(request) or request.headers.get("Origin")):
         if not who.client:
             raise InvalidHit("aliases: one is needed, or a client_id")
         return who.client
     if not middleware.has_consent(request):
         return []
-    aliases = []
-    if theirs:
-        aliases = wire.names({"aliases": [theirs]}).aliases
-    elif own := ident.ensure(request, needed=True):
-        aliases = [name(Kind.COOKIE, own)]
-    return [*aliases, *who.client]
+    return [*recording.names_of(request, prop), *who.client]
 
 
 def _preflight(request: HttpRequest) -> HttpResponse:

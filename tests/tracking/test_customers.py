@@ -57,7 +57,7 @@ def anna(shop):
     say(shop, "client:42")
     hit(shop, "cookie:c", url=GOOGLE, title="Shoes", happened_on=at(0))
     hit(shop, "cookie:c", url="https://shop.example/2", referrer=GOOGLE, happened_on=at(1))
-    hit(shop, names, partner_id=partner.pk, link="summer", happened_on=at(2))
+    hit(shop, names, partner_id=partner.pk, link="summer", arrived=True, happened_on=at(2))
     for number, money in enumerate((Money(1990, "EUR"), Money(500, "JPY"), Money(10, "EUR"))):
         hit(
             shop,
@@ -315,7 +315,7 @@ def test_errors_are_objects_without_a_customer(ask, anna):
 @pytest.mark.parametrize("hits", [1, 200])
 def test_queries(ask, shop, django_assert_num_queries, query, number, hits):
     for each in range(hits):
-        hit(shop, "client:42", url=GOOGLE, partner_id=7)
+        hit(shop, "client:42", url=GOOGLE, partner_id=7, arrived=True)
         hit(shop, f"client:42 cookie:c{each % 10}", type="item")
     properties.forget()
     with django_assert_num_queries(number):

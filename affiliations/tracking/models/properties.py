@@ -15,8 +15,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from ...fields import ExactCharField
 from ...models.keys import SECRET_LENGTH, digest_of
+from ..conf import MAX_KEY
 
-MAX_KEY = 64
 MAX_NAME = 200
 MAX_ORIGINS = 100
 PUBLIC_KEY_LENGTH = 20

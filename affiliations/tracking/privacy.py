@@ -1,0 +1,125 @@
+"""What the tracking holds on a person: show it, and erase it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import models, router
+from django.utils.module_loading import import_string
+
+from ..money import major
+from .conf import settings
+from .exceptions import InvalidName
+from .identities import Kind, Name, name
+from .models import Customer, Hit, Identity
+
+__all__ = ["export", "forget"]
+
+#: Names that are looked for, and rows that are erased, by one query.
+BATCH = 500
+
+
+def _names(user: Any, idents: Iterable[str]) -> list[Name]:
+    """Return what a user goes by: their key, their address, their browsers, and client ids."""
+    hook = settings.TRACKING_CLIENT_IDS
+    if isinstance(hook, str):
+        hook = import_string(hook)
+    address = getattr(user, user.get_email_field_name(), "") or ""
+    told = [(Kind.USER, str(user.pk)), *((Kind.COOKIE, each) for each in idents)]
+    told += [(Kind.EMAIL, address), (Kind.CLIENT, address)]
+    told += [(Kind.CLIENT, each) for each in (hook(user) if hook is not None else ())]
+    found = []
+    for kind, value in told:
+        try:
+            found.append(name(kind, value))
+        except InvalidName:
+            continue
+    return found
+
+
+def _held(user: Any, idents: Iterable[str]) -> models.QuerySet[Customer]:
+    """Return whoever goes by any of a user's names, in any property.
+
+    Not one that is another user's, who has shared a browser.
+    """
+    using = router.db_for_write(Identity)
+    rows = Identity.objects.using(using)
+    wanted = set(_names(user, idents))
+    values = sorted({each.value for each in wanted})
+    named: dict[int, set[str]] = {}
+    for start in range(0, len(values), BATCH):
+        some = rows.filter(value__in=values[start : start + BATCH])
+        for pk, kind, value in some.values_list("customer", "kind", "value"):
+            if Name(kind, value) in wanted:
+                named.setdefault(pk, set()).add(kind)
+    shared = [pk for pk, kinds in named.items() if Kind.USER not in kinds]
+    if shared:
+        others = rows.filter(customer__in=shared, kind=Kind.USER).values_list("customer", flat=True)
+        for pk in others:
+            named.pop(pk, None)
+    return Customer.objects.using(using).filter(pk__in=list(named)).order_by("pk")
+
+
+def export(*, user: Any, idents: Iterable[str], data: dict[str, Any], **kwargs: Any) -> None:
+    """Add what a user did to an export, and by what names."""
+    data["tracking"] = [
+        {
+            "property": each.property.name,
+            "created_on": each.created_on.isoformat(),
+            "names": [
+                {"kind": row.kind, "value": row.value, "created_on": row.created_on.isoformat()}
+                for row in each.identities.order_by("pk")
+            ],
+            "hits": [_shown(row) for row in _hits(each)],
+        }
+        for each in _held(user, idents).select_related("property")
+    ]
+
+
+def _hits(customer: Customer) -> models.QuerySet[Hit]:
+    rows = Hit.objects.using(customer._state.db).filter(identity__customer=customer)
+    return rows.select_related("event_type", "partner").order_by("happened_on", "pk")
+
+
+def _shown(hit: Hit) -> dict[str, Any]:
+    return {
+        "type": hit.type,
+        "event": hit.event_type.key if hit.event_type_id and hit.event_type else "",
+        "happened_on": hit.happened_on.isoformat(),
+        "url": hit.url,
+        "referrer": hit.referrer,
+        "title": hit.title,
+        "channel": hit.channel,
+        "source": hit.source,
+        "medium": hit.medium,
+        "campaign": hit.campaign,
+        "term": hit.term,
+        "content": hit.content,
+        "click_ids": hit.click_ids,
+        "partner": hit.partner.name if hit.partner_id and hit.partner else "",
+        "link": hit.link,
+        "amount": None if hit.minor is None else str(major(hit.minor, hit.currency)),
+        "currency": hit.currency,
+        "transaction_id": hit.transaction_id,
+        "more": hit.meta,
+    }
+
+
+def forget(*, user: Any, idents: Iterable[str], counts: dict[str, int], **kwargs: Any) -> None:
+    """Erase a user's names, and with them all that was done under these."""
+    # Locked: nobody makes one of two meanwhile, and puts a name out of sight.
+    customers = list(_held(user, idents).select_for_update().values_list("pk", flat=True))
+    counts["hits"], counts["customers"] = 0, len(customers)
+    if not customers:
+        return
+    using = router.db_for_write(Hit)
+    rows = Identity.objects.using(using).filter(customer__in=customers)
+    pks = list(rows.values_list("pk", flat=True))
+    # The names first: whoever writes a hit of one at this moment is waited for, and then it is
+    # there to be deleted; after that nobody finds the name.
+    rows.filter(pk__in=pks)._raw_delete(using)
+    for start in range(0, len(pks), BATCH):
+        some = Hit.objects.using(using).filter(identity__in=pks[start : start + BATCH])
+        counts["hits"] += some._raw_delete(using)
+    Customer.objects.using(using).filter(pk__in=customers)._raw_delete(using)
