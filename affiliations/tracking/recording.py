@@ -21,7 +21,7 @@ from .properties import Known
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-__all__ = ["THEIR_COOKIE", "hit", "is_refused", "names_of"]
+__all__ = ["hit"]
 
 #: By which browsers had the cookie of Attribution.io's own snippet.
 THEIR_COOKIE = "AttrioP_{}"
