@@ -14,7 +14,6 @@ from affiliations.tracking.identities import find_customer
 from affiliations.tracking.models import EventType, Hit, Property
 from tests.docs.test_docs import DOCS, run, text
 
-
 pytestmark = pytest.mark.django_db
 
 
