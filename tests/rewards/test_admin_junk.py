@@ -21,6 +21,7 @@ from tests.core.factories import make_partner
 from tests.links.factories import make_transaction
 from tests.referrals.factories import make_member
 from tests.rewards.factories import account_of, convert, make_rule
+from tests.tracking.factories import hit, make_property
 
 pytestmark = pytest.mark.django_db
 
@@ -71,6 +72,7 @@ def rows(settings):
     )
     payouts.make_payouts(currency="EUR")
     make_member(make_member())
+    hit(make_property(), "cookie:c")
     assert all(model.objects.exists() for model in LISTED)
 
 
