@@ -20,6 +20,7 @@ from .friends_walk import FriendsWalk
 from .network_walk import NetworkWalk
 from .partner_walk import PartnerWalk
 from .server import Demo
+from .tracking_walk import TrackingWalk
 
 #: Seconds that all of it may take.
 LIMIT = 60
@@ -27,7 +28,7 @@ LIMIT = 60
 TIDY = 5
 PREFIX = "test_affiliations_demo_"
 #: The ways to go, one customer after the other.
-WALKS = (PartnerWalk, NetworkWalk, EarningsWalk, FriendsWalk)
+WALKS = (PartnerWalk, NetworkWalk, EarningsWalk, FriendsWalk, TrackingWalk)
 
 
 def check() -> int:

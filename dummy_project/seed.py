@@ -17,6 +17,7 @@ from affiliations.links.models import Link
 from affiliations.links.services import generate_link
 from affiliations.models import Partner, Subscription
 from affiliations.referrals.models import Program
+from affiliations.tracking.models import EventType, Property
 
 from . import earnings
 from .network.models import Offer
@@ -126,6 +127,9 @@ FRIENDS: dict[str, Any] = {
     "target_minor": 60_00,
     "reward_minor": 10_00,
 }
+#: Public keys of the shop's property and of its event; staff see them in the admin.
+PROPERTY = django_settings.AFFILIATE_TRACKING_PROPERTY
+PURCHASE = "purchase"
 BILLING = "AFFILIATE_REFERRALS_BILLING_URL"
 #: What the network fills in where a click leads to a link, and the shop where it reports a sale.
 CLICK = "transaction_id={transaction_id}&offer_id={offer_id}&aff_id={aff_id}&aff_sub={aff_sub}"
@@ -149,6 +153,7 @@ def prepare(url: str, *, past: bool = False) -> None:
     partner = prepare_partner(url)
     prepare_network(url)
     prepare_friends(url)
+    prepare_tracking()
     earnings.prepare(partner, past=past)
 
 
@@ -160,6 +165,13 @@ def prepare_friends(url: str) -> None:
     parts = urlsplit(getattr(django_settings, BILLING))._replace(netloc=urlsplit(url).netloc)
     setattr(django_settings, BILLING, parts.geturl())
     setting_changed.send(Program, setting=BILLING, value=parts.geturl(), enter=True)
+
+
+def prepare_tracking() -> None:
+    """Make the property that the shop is. Its secret is made anew in the admin, and shown there."""
+    if not Property.objects.filter(public_key=PROPERTY).exists():
+        prop, _ = Property.objects.issue(name=SHOP, public_key=PROPERTY)
+        EventType.objects.create(property=prop, key=PURCHASE, name="Purchase", public_key=PURCHASE)
 
 
 def prepare_partner(url: str) -> Partner:

@@ -27,6 +27,7 @@ INSTALLED_APPS = [
     "affiliations.links",
     "affiliations.rewards",
     "affiliations.referrals",
+    "affiliations.tracking",
     # Serves the scripts of the page that shows the API of the links.
     "ninja",
     "dummy_project.shop",
@@ -81,6 +82,10 @@ AFFILIATE_LINKS_CURRENCY = "EUR"
 AFFILIATE_LINKS_PURCHASED = "dummy_project.shop.services.purchased_url"
 # Who has to know of refunds, because a payout is to be held back.
 AFFILIATE_REFUND_ALERTS = ["thomas@harbour-kiln.example"]
+
+# Tracking: the public key of the shop's property, and what its other programs call its customers.
+AFFILIATE_TRACKING_PROPERTY = "harbour-kiln"
+AFFILIATE_TRACKING_CLIENT_IDS = "dummy_project.shop.services.client_ids"
 
 # Rewards: what partners earn is held for a month, as long as customers may send things back. Staff
 # look at what a customer with a throw-away address has ordered before anybody is paid for it.

@@ -7,7 +7,7 @@ end. Nothing that a customer did is touched for it.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from django.db import connections, models, router
@@ -119,10 +119,11 @@ def identify(prop: Property, names: Iterable[Name]) -> Customer:
     return retried(lambda: _identify(prop, wanted, using), using)
 
 
-def log_in(prop: Property, user: Name, cookies: Collection[Name]) -> Customer:
+def log_in(prop: Property, user: Sequence[Name], cookies: Collection[Name]) -> Customer:
     """Say that a user has logged in with browsers, and return the customer who that is.
 
-    A browser that another user has logged in with stays theirs: two people may share one.
+    `user` are the user's names, the one of `Kind.USER` first. A browser that another user has
+    logged in with stays theirs: two people may share one.
     """
     using = router.db_for_write(Identity)
     own = [
@@ -130,10 +131,10 @@ def log_in(prop: Property, user: Name, cookies: Collection[Name]) -> Customer:
         for each, row in _known(prop, cookies, using).items()
         if Identity.objects.using(using)
         .filter(customer=row.customer_id, kind=Kind.USER)
-        .exclude(value=user.value)
+        .exclude(value=user[0].value)
         .exists()
     ]
-    return identify(prop, [user, *(each for each in cookies if each not in own)])
+    return identify(prop, [*user, *(each for each in cookies if each not in own)])
 
 
 def _known(prop: Property, names: Collection[Name], using: str) -> dict[Name, Identity]:

@@ -44,7 +44,11 @@ class Part(NamedTuple):
 
 def are_there(using: str) -> bool:
     """Tell whether a database parts the table."""
-    return bool(connections[using].vendor == "postgresql")
+    if connections[using].vendor != "postgresql":
+        return False
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_partitioned_table WHERE partrelid = %s::regclass", [TABLE])
+        return cursor.fetchone() is not None
 
 
 def month_of(moment: datetime) -> datetime:

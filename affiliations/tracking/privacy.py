@@ -6,13 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db import models, router
-from django.utils.module_loading import import_string
 
 from ..money import major
-from .conf import settings
-from .exceptions import InvalidName
-from .identities import Kind, Name, name
+from .identities import Kind, Name
 from .models import Customer, Hit, Identity
+from .users import names_of, usable
 
 __all__ = ["export", "forget"]
 
@@ -22,20 +20,9 @@ BATCH = 500
 
 def _names(user: Any, idents: Iterable[str]) -> list[Name]:
     """Return what a user goes by: their key, their address, their browsers, and client ids."""
-    hook = settings.TRACKING_CLIENT_IDS
-    if isinstance(hook, str):
-        hook = import_string(hook)
     address = getattr(user, user.get_email_field_name(), "") or ""
-    told = [(Kind.USER, str(user.pk)), *((Kind.COOKIE, each) for each in idents)]
-    told += [(Kind.EMAIL, address), (Kind.CLIENT, address)]
-    told += [(Kind.CLIENT, each) for each in (hook(user) if hook is not None else ())]
-    found = []
-    for kind, value in told:
-        try:
-            found.append(name(kind, value))
-        except InvalidName:
-            continue
-    return found
+    told = [(Kind.EMAIL, address), (Kind.CLIENT, address)]
+    return [*names_of(user), *usable([*told, *((Kind.COOKIE, each) for each in idents)])]
 
 
 def _held(user: Any, idents: Iterable[str]) -> models.QuerySet[Customer]:

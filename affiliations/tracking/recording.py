@@ -11,7 +11,7 @@ from .. import ident, middleware
 from ..conf import settings as core_settings
 from ..money import Money
 from ..visits import user_of
-from . import hits, properties
+from . import hits, properties, users
 from .exceptions import InvalidName, UnknownEventType, UnknownProperty
 from .identities import Kind, Name, log_in, name
 from .models import Hit
@@ -104,8 +104,8 @@ def _whose(request: HttpRequest, prop: Known) -> list[Name]:
     user = user_of(request)
     if user is None:
         return names_of(request, prop)
-    who = name(Kind.USER, str(user.pk))
+    who = users.names_of(user)
     # Of the suite's own cookie the login has told already.
     if THEIR_COOKIE.format(prop.row.public_key) in request.COOKIES:
         log_in(prop.row, who, names_of(request, prop, needed=False))
-    return [who]
+    return who

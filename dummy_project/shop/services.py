@@ -72,3 +72,8 @@ def purchased_url(user: User, item_id: str) -> str | None:
     kept = Order.objects.filter(user=user.pk, product__slug=item_id, refunded_on=None)
     order = kept.first()
     return order.get_absolute_url() if order else None
+
+
+def client_ids(user: User) -> list[str]:
+    """Return what other programs call a user: what AFFILIATE_TRACKING_CLIENT_IDS names."""
+    return [user.get_username()]

@@ -13,6 +13,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django.views.generic import FormView
 
+from affiliations import tracking
+from affiliations.money import Money
+
 from .forms import SignUpForm
 from .models import Order, Product
 from .services import place_order, refund_order
@@ -33,6 +36,8 @@ def product(request: HttpRequest, slug: str) -> HttpResponse:
     if not isinstance(request.user, User):
         return redirect("shop:sign-up")
     placed = place_order(user=request.user, product=found)
+    paid = Money.of(placed.total, placed.currency)
+    tracking.hit(request, "purchase", value=paid, transaction_id=placed.number)
     messages.success(request, f"Thank you! Your order {placed.number} is on its way.")
     return redirect(placed)
 

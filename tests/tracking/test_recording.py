@@ -138,6 +138,18 @@ def test_a_login_makes_one_of_a_browser_and_a_user(shop, settings):
     assert Customer.objects.count() == 1
 
 
+def numbers_of(user):
+    return [f"customer-{user.pk}", None, ""]
+
+
+def test_what_programs_call_a_user_is_the_users(request_of, shop, settings):
+    settings.AFFILIATE_TRACKING_CLIENT_IDS = "tests.tracking.test_recording.numbers_of"
+    user = make_user()
+    say(shop, f"client:customer-{user.pk} cookie:elsewhere")
+    tracking.hit(request_of(user))
+    assert people(shop) == [f"client:customer-{user.pk} cookie:elsewhere user:{user.pk}"]
+
+
 def test_a_login_of_a_site_that_is_no_property(settings):
     settings.AFFILIATE_COOKIE = True
     user = make_user()
