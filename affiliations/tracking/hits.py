@@ -32,7 +32,7 @@ from .models import Hit, HitKey, Identity
 from .models.hits import MAX_META, MAX_TITLE, MAX_TRANSACTION_ID, MAX_URL
 from .properties import Known
 
-__all__ = ["NewHit", "happened", "new_hit", "record"]
+__all__ = ["NewHit", "happened", "new_hit", "possible", "record"]
 
 #: Nobody was tracked before, and clocks that are ahead are not so by more.
 FIRST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=1)
@@ -124,7 +124,7 @@ def new_hit(
     touch = touch or Touch("", "", "", "", "", "", {})
     return NewHit(
         type,
-        _possible(happened_on or now, now),
+        possible(happened_on or now, now),
         now,
         event_type_id,
         url,
@@ -143,7 +143,11 @@ def new_hit(
     )
 
 
-def _possible(moment: datetime, now: datetime) -> datetime:
+def possible(moment: datetime, now: datetime) -> datetime:
+    """Return when something has happened that is said to have happened at a moment.
+
+    Raises InvalidHit where nothing of it can be so: before the year 2000, or after tomorrow.
+    """
     first = FIRST if timezone.is_aware(now) else FIRST.replace(tzinfo=None)
     if not first <= moment <= now + AHEAD:
         raise InvalidHit("created_at: must be between the year 2000 and tomorrow")

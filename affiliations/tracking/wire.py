@@ -6,18 +6,21 @@ newer clients may say more.
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
+
+from django.utils import timezone
 
 from ..exceptions import InvalidMoney
 from ..money import Money
 from .exceptions import InvalidHit, InvalidName, UnknownEventType
-from .hits import NewHit, happened, new_hit
+from .hits import NewHit, happened, new_hit, possible
 from .identities import AT_ONCE, Kind, Name, name
 from .models import Hit
 from .properties import Known
 
-__all__ = ["event", "names", "of_body"]
+__all__ = ["created_at", "event", "names", "of_body"]
 
 #: With a client id they are as many names as are said to be one person's at once.
 MAX_ALIASES = AT_ONCE - 1
@@ -102,14 +105,14 @@ def event(told: dict[str, Any], prop: Known) -> NewHit:
     )
 
 
-def created_at(told: dict[str, Any]) -> Any:
-    """Return the moment that something is said to have happened, None for now."""
-    seconds = told.get("created_at")
+def created_at(told: dict[str, Any]) -> datetime:
+    """Return the moment that something is said to have happened, or now; raises InvalidHit."""
+    now, seconds = timezone.now(), told.get("created_at")
     if seconds is None:
-        return None
+        return now
     if isinstance(seconds, bool) or not isinstance(seconds, int | Decimal):
         raise InvalidHit("created_at: must be a Unix time, in seconds")
-    return happened(float(seconds))
+    return possible(happened(float(seconds)), now)
 
 
 def _text(told: dict[str, Any], field: str) -> str:

@@ -204,6 +204,21 @@ def test_a_field_that_cannot_be_so(post, fields, status, field):
 
 
 @pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"aliases": [1.5]}, "aliases"),
+        ({"aliases": [], "client_id": None}, "aliases"),
+        ({"client_id": "null"}, "client_id"),
+        *(({"created_at": each}, "created_at") for each in (0, "x", True, 946684799, NOW * 10, [])),
+    ],
+)
+def test_a_field_of_an_identity_that_cannot_be_so(post, fields, field):
+    answer = post("identity", **{"aliases": ["c"], **fields})
+    assert (answer.status_code, answer.json()["field"]) == (400, field)
+    assert not Identity.objects.exists()
+
+
+@pytest.mark.parametrize(
     ("raw", "status", "field"),
     [
         (b"", 400, "event"),
