@@ -21,11 +21,29 @@ def a_public_key(value: Any) -> str:
     return f"must be empty, or 1 to {MAX_KEY} letters, digits, - and _ of ASCII"
 
 
+def a_share(value: Any) -> str:
+    """Accept a number from 0 to 1."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        return ""
+    return "must be a number from 0 to 1"
+
+
+def paths(value: Any) -> str:
+    """Accept a sequence of paths of this site."""
+    if isinstance(value, list | tuple) and all(
+        isinstance(each, str) and each.startswith("/") for each in value
+    ):
+        return ""
+    return "must be a list or tuple of paths that begin with /"
+
+
 class TrackingSettings(Group):
     """The tracking's settings."""
 
     TRACKING_PROPERTY = Setting("", a_public_key, "affiliations_tracking.E001")
     TRACKING_CLIENT_IDS: Setting[Any] = Setting(None, a_path_or_none, "affiliations_tracking.E002")
+    TRACKING_SAMPLE = Setting(1.0, a_share, "affiliations_tracking.E005")
+    TRACKING_EXCLUDE: Setting[Any] = Setting(("/admin/",), paths, "affiliations_tracking.E006")
 
 
 settings = TrackingSettings()

@@ -5,6 +5,7 @@ tracking.hit(request, "purchase", value=Money(1990, "EUR"), transaction_id=order
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import ident, middleware
@@ -59,12 +60,14 @@ def hit(
     is_informational: bool = False,
     meta: dict[str, Any] | None = None,
     property: str = "",  # noqa: A002 # what it is called everywhere
+    wanted: Callable[[Name], bool] | None = None,
 ) -> bool:
     """Record what whoever makes a request does; return whether it was, and was not before.
 
     `event` is the key of one of the property's event types; without it a page was seen, or whatever
     `type` says, of `Hit.Type`. An event of the same `transaction_id` is recorded once. The property
-    is that of AFFILIATE_TRACKING_PROPERTY, unless `property` names another public key.
+    is that of AFFILIATE_TRACKING_PROPERTY, unless `property` names another public key. `wanted` is
+    asked whether to record whoever goes by a name.
 
     Whoever is logged in is known by that, and otherwise by their browser's cookie. Nothing is
     recorded, and no cookie set, of somebody whose browser asks for it by GPC, or without the
@@ -80,7 +83,8 @@ def hit(
         event_type_id = prop.own_event_types.get(event)
         if event_type_id is None:
             raise UnknownEventType(f"event: the property has no event {event[:100]!r}")
-    visitor = getattr(request, "affiliate_visitor", None)
+    # A page is seen too often for that to be looked up each time.
+    visitor = getattr(request, "affiliate_visitor", None) if event else None
     made = hits.new_hit(
         prop,
         type=type or (Hit.Type.EVENT if event else Hit.Type.PAGEVIEW),
@@ -97,7 +101,10 @@ def hit(
     )
     if not prop.row.active or is_refused(request) or not middleware.has_consent(request):
         return False
-    return hits.record(prop, _whose(request, prop), made)
+    who = _whose(request, prop)
+    if wanted is not None and not wanted(who[0]):
+        return False
+    return hits.record(prop, who, made)
 
 
 def _whose(request: HttpRequest, prop: Known) -> list[Name]:

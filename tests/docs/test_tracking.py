@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import Client as Browser
-from django.test import RequestFactory
+from django.test import RequestFactory, override_settings
+from django.utils.module_loading import import_string
 
 from affiliations.money import Money
+from affiliations.tracking.checks import check_settings
 from affiliations.tracking.client import Client
 from affiliations.tracking.identities import find_customer
 from affiliations.tracking.models import EventType, Hit, Property
@@ -33,6 +35,15 @@ def test_it_is_installed():
     assert len(run("docs/how-to/tracking.md", "urls")["urlpatterns"]) == 1
     assert run("docs/how-to/tracking.md", "settings").keys() >= {"AFFILIATE_TRACKING_PROPERTY"}
     assert run("docs/how-to/tracking.md", "client-ids")["AFFILIATE_TRACKING_CLIENT_IDS"]
+
+
+def test_the_middleware():
+    names = run("docs/how-to/tracking.md", "middleware", MIDDLEWARE=[])
+    [path] = names["MIDDLEWARE"]
+    assert import_string(path)
+    assert names["AFFILIATE_TRACKING_SAMPLE"] == 0.1
+    with override_settings(**{k: v for k, v in names.items() if k.startswith("AFFILIATE_")}):
+        assert check_settings(None) == []
 
 
 def test_a_property_and_its_secret(shop):

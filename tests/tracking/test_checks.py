@@ -10,6 +10,8 @@ from tests.tracking.factories import make_property
 WRONG = {
     "AFFILIATE_TRACKING_PROPERTY": [None, True, "a b", "é", "x" * 65],
     "AFFILIATE_TRACKING_CLIENT_IDS": [True, "hook", 3],
+    "AFFILIATE_TRACKING_SAMPLE": [True, -0.1, 1.1, "0.5", None, float("nan")],
+    "AFFILIATE_TRACKING_EXCLUDE": ["/admin/", ["admin/"], [None], None],
 }
 
 
