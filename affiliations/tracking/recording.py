@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["hit"]
 
-#: By which browsers had the cookie of Attribution.io's own snippet.
-THEIR_COOKIE = "AttrioP_{}"
+
+def their_cookie(prop: Known) -> str:
+    """Return what the cookie of Attribution.io's own snippet is called in a property's pages."""
+    return f"AttrioP_{prop.row.public_key}"
 
 
 def is_refused(request: HttpRequest) -> bool:
@@ -38,7 +40,7 @@ def names_of(request: HttpRequest, prop: Known, *, needed: bool = True) -> list[
 
     Attribution.io's own cookie where there is one, else the suite's.
     """
-    theirs = request.COOKIES.get(THEIR_COOKIE.format(prop.row.public_key), "")
+    theirs = request.COOKIES.get(their_cookie(prop), "")
     if theirs:
         try:
             return [name(Kind.COOKIE, theirs)]
@@ -113,6 +115,6 @@ def _whose(request: HttpRequest, prop: Known) -> list[Name]:
         return names_of(request, prop)
     who = users.names_of(user)
     # Of the suite's own cookie the login has told already.
-    if THEIR_COOKIE.format(prop.row.public_key) in request.COOKIES:
+    if their_cookie(prop) in request.COOKIES:
         log_in(prop.row, who, names_of(request, prop, needed=False))
     return who

@@ -133,7 +133,7 @@ def _names(request: HttpRequest, told: dict[str, Any], prop: Known, who: wire.To
         return []
     if who.aliases:
         return [*who.aliases, *who.client]
-    theirs = recording.THEIR_COOKIE.format(prop.row.public_key) in request.COOKIES
+    theirs = recording.their_cookie(prop) in request.COOKIES
     if not (theirs or ident.read(request) or request.headers.get("Origin")):
         if not who.client:
             raise InvalidHit("aliases: one is needed, or a client_id")
