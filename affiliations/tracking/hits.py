@@ -10,6 +10,7 @@ write then, takes twice as long, and lets somebody be erased in between.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -30,12 +31,16 @@ from .exceptions import InvalidHit, TooManyNames
 from .identities import Name, identify
 from .models import Hit, HitKey, Identity
 from .models.hits import MAX_META, MAX_TITLE, MAX_TRANSACTION_ID, MAX_URL
+from .models.properties import MAX_NAME
 from .properties import Known
 
 __all__ = ["NewHit", "happened", "new_hit", "possible", "record"]
 
 #: Nobody was tracked before, and clocks that are ahead are not so by more.
 FIRST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=1)
+#: PostgreSQL takes neither, in text and in JSON, where it is an escape that nothing escapes.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 #: Times that somebody may be erased between being named and being written of.
 TURNS = 5
 
@@ -112,9 +117,13 @@ def new_hit(
         ("url", url, MAX_URL),
         ("referrer", referrer, MAX_URL),
         ("transaction_id", transaction_id, MAX_TRANSACTION_ID),
+        ("link", link, MAX_NAME),
+        ("title", title[:MAX_TITLE], MAX_TITLE),
     ):
         if len(text) > most:
             raise InvalidHit(f"{name}: must have at most {most} characters")
+        if _UNSTORABLE.search(text):
+            raise InvalidHit(f"{name}: must be text without NUL and half letters")
     if partner_id is None:
         uid = querystring.find(url.partition("#")[0].partition("?")[2], settings.QUERY_STRING_KEY)
         partner_id = partners.active_id(uid) if uid else None
@@ -156,8 +165,14 @@ def possible(moment: datetime, now: datetime) -> datetime:
 
 
 def _bounded(meta: dict[str, Any]) -> str:
-    text = json.dumps(meta, default=float, ensure_ascii=False)
-    if len(text.encode(errors="replace")) > MAX_META:
+    try:
+        text = json.dumps(meta, default=float, ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidHit("meta: must be what JSON can hold") from None
+    if _NUL.search(text):
+        raise InvalidHit("meta: must be text without NUL")
+    if size > MAX_META:
         raise InvalidHit(f"meta: must have at most {MAX_META} bytes")
     return text
 

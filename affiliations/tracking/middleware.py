@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.core.exceptions import SuspiciousOperation
 from django.db import DatabaseError
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -77,7 +78,7 @@ def see(request: HttpRequest) -> None:
     """Record the page, unless whoever sees it is none of the sample."""
     try:
         recording.hit(request, wanted=is_sampled)
-    except (UnknownProperty, InvalidHit, DatabaseError):
+    except (UnknownProperty, InvalidHit, DatabaseError, SuspiciousOperation):
         logger.exception("A page that was seen could not be recorded")
 
 

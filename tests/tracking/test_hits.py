@@ -104,6 +104,11 @@ def test_another_site_of_the_same_property_has_brought_nobody():
         ({"happened_on": datetime(9000, 1, 1, tzinfo=UTC)}, "created_at"),
         ({"meta": {"a": "x" * 4090}}, "meta"),
         ({"meta": {"a": "é" * 2045}}, "meta"),
+        *(({"meta": {"a": each}}, "meta") for each in (float("nan"), 1e400, object(), b"x")),
+        *(({"meta": {"a": each}}, "meta") for each in ("a\0b", "\ud800", "\\\0")),
+        *(({each: "a\0b"}, each) for each in ("url", "referrer", "title", "link")),
+        ({"transaction_id": "\ud800"}, "transaction_id"),
+        ({"link": "x" * 201}, "link"),
     ],
 )
 def test_what_no_hit_can_have(shop, fields, field):
@@ -133,6 +138,7 @@ def test_what_is_no_moment(seconds):
         {"transaction_id": "x" * 600},
         {"title": "x" * 501},
         {"meta": {"a": "x" * 4080}},
+        {"meta": {"a": "\\u0000"}},
         {"happened_on": datetime(2000, 1, 1, tzinfo=UTC)},
         {"value": Money(2**63 - 1, "JPY")},
         {"value": Money(-1, "EUR")},
