@@ -134,12 +134,20 @@ def _of_partner(request: HttpRequest, uid: str, location: str) -> None:
         visits.record(request, partner_id, location)
 
 
+def asks_not_to_be_tracked(request: HttpRequest) -> bool:
+    """Tell whether a browser sends `Sec-GPC: 1`, and the site honours it."""
+    return settings.HONOUR_GPC and request.META.get("HTTP_SEC_GPC") == "1"
+
+
 def is_refused(request: HttpRequest) -> bool:
     """Tell whether the browser asks not to be tracked, or nobody has clicked in one."""
-    if settings.HONOUR_GPC and request.META.get("HTTP_SEC_GPC") == "1":
-        return True
     meta = request.META
-    return bots.is_prefetch(meta) or bots.is_embedded(meta) or bots.is_callback(meta)
+    return (
+        asks_not_to_be_tracked(request)
+        or bots.is_prefetch(meta)
+        or bots.is_embedded(meta)
+        or bots.is_callback(meta)
+    )
 
 
 def is_wanted(request: HttpRequest) -> bool:

@@ -26,7 +26,7 @@ from .. import partners, querystring
 from ..conf import settings
 from ..money import Money
 from ..savepoints import retried
-from .channels import Touch, host_of, touch_of
+from .channels import Touch, touch_of
 from .exceptions import InvalidHit, TooManyNames
 from .identities import Name, identify
 from .models import Hit, HitKey, Identity
@@ -128,8 +128,7 @@ def new_hit(
         uid = querystring.find(url.partition("#")[0].partition("?")[2], settings.QUERY_STRING_KEY)
         partner_id = partners.active_id(uid) if uid else None
         arrived = arrived or partner_id is not None
-    own = {host_of(each) for each in prop.origins}
-    touch = touch_of(url, referrer, own=own, by_partner=arrived)
+    touch = touch_of(url, referrer, own=prop.hosts, by_partner=arrived)
     touch = touch or Touch("", "", "", "", "", "", {})
     return NewHit(
         type,

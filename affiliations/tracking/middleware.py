@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from .. import bots
+from ..middleware import is_refused
 from . import recording
 from .conf import settings
 from .exceptions import InvalidHit, UnknownProperty
@@ -64,12 +65,10 @@ def is_page(request: HttpRequest, response: HttpResponseBase) -> bool:
         and response.status_code == 200
         and response.headers.get("Content-Type", "").startswith("text/html")
         and not request.path.startswith(tuple(settings.TRACKING_EXCLUDE))
-        and not bots.is_prefetch(request.META)
-        and not bots.is_embedded(request.META)
+        and not is_refused(request)
         # As scripts ask that put the answer into a page.
         and request.META.get("HTTP_SEC_FETCH_DEST") != "empty"
         and request.META.get("HTTP_X_REQUESTED_WITH") != "XMLHttpRequest"
-        and not bots.is_callback(request.META)
         and not bots.is_bot(request.META.get("HTTP_USER_AGENT", ""))
     )
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from django.db.models import F
 
 from ..remembered import Remembered
+from .channels import host_of
 from .conf import MAX_KEY, settings
 from .models import Property
 
@@ -18,6 +19,8 @@ class Known(NamedTuple):
 
     row: Property
     origins: frozenset[str]
+    #: Of these origins: who comes from one of them was brought by nobody.
+    hosts: frozenset[str]
     #: By the public keys of events, and by the site's own.
     event_types: dict[str, int]
     own_event_types: dict[str, int]
@@ -45,6 +48,7 @@ def _ask(public_key: str) -> Known | None:
     return Known(
         rows[0],
         frozenset(rows[0].origins),
+        frozenset(map(host_of, rows[0].origins)),
         {each.event_public_key: each.event_type for each in kinds},
         {each.event_key: each.event_type for each in kinds},
     )

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import ident, middleware
-from ..conf import settings as core_settings
 from ..money import Money
 from ..visits import user_of
 from . import hits, properties, users
@@ -28,11 +27,6 @@ __all__ = ["hit"]
 def their_cookie(prop: Known) -> str:
     """Return what the cookie of Attribution.io's own snippet is called in a property's pages."""
     return f"AttrioP_{prop.row.public_key}"
-
-
-def is_refused(request: HttpRequest) -> bool:
-    """Tell whether a browser asks not to be tracked, as GPC has it."""
-    return core_settings.HONOUR_GPC and request.META.get("HTTP_SEC_GPC") == "1"
 
 
 def names_of(request: HttpRequest, prop: Known, *, needed: bool = True) -> list[Name]:
@@ -101,7 +95,8 @@ def hit(
         visitor_id=visitor.pk if visitor else None,
         partner_id=visitor.partner_id if visitor else None,
     )
-    if not prop.row.active or is_refused(request) or not middleware.has_consent(request):
+    refused = middleware.asks_not_to_be_tracked(request)
+    if not prop.row.active or refused or not middleware.has_consent(request):
         return False
     who = _whose(request, prop)
     if wanted is not None and not wanted(who[0]):

@@ -129,7 +129,7 @@ def _names(request: HttpRequest, told: dict[str, Any], prop: Known, who: wire.To
 
     None where their browser asks not to be tracked, or the site has no consent.
     """
-    if recording.is_refused(request):
+    if middleware.asks_not_to_be_tracked(request):
         return []
     if who.aliases:
         return [*who.aliases, *who.client]
