@@ -201,14 +201,17 @@ def _once(prop: Known, names: Sequence[Name], hit: NewHit, using: str) -> bool:
 
 
 def _written(prop: Known, names: Sequence[Name], hit: NewHit, using: str) -> bool:
+    if _insert(prop, names, hit, using):
+        return True
     for _ in range(TURNS):
-        if _insert(prop, names, hit, using):
-            return True
         try:
             identify(prop.row, names)
         except TooManyNames:
             names = names[:1]
             identify(prop.row, names)
+        # They may not be one person's even now: other names of them are another user's.
+        if _insert(prop, names[:1], hit, using):
+            return True
     raise RuntimeError("names: whoever goes by them is erased again and again")
 
 

@@ -1,13 +1,13 @@
 """Know people by their names: several names are one person's as soon as anybody says so.
 
 In whatever order it is said, and by however many at once, the same names are one customer's in the
-end. Nothing that a customer did is touched for it.
+end, unless they would be two users of the site. Nothing that a customer did is touched for it.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from django.db import connections, models, router
@@ -19,7 +19,7 @@ from .exceptions import InvalidName, TooManyNames
 from .models import Customer, Identity, Property
 from .models.customers import MAX_VALUE
 
-__all__ = ["Name", "find_customer", "identify", "log_in", "name"]
+__all__ = ["Name", "find_customer", "identify", "name"]
 
 Kind = Identity.Kind
 #: Of one person. Whoever has more is none, but something that many share.
@@ -104,37 +104,23 @@ def identify(prop: Property, names: Iterable[Name]) -> Customer:
     """Say that all these names are one person's, and return the customer who that is.
 
     Names that nobody went by are theirs from now on. Customers who went by some of them become one:
-    the oldest of them, who has all their names and whatever they did. One query where nothing is
-    new. Everything happens or nothing. Raises ValueError for no names or more than a hundred, and
+    the oldest of them, who has all their names and whatever they did. But two users of the site are
+    two people, who may share a browser: of customers with other users, those stay as they are that
+    are not the named user's, or else the oldest one's. One query where nothing is new. Everything
+    happens or nothing. Raises ValueError for no names, more than a hundred or two users, and
     TooManyNames where that person would have more than a thousand.
     """
     wanted = sorted(set(names))
     if not 0 < len(wanted) <= AT_ONCE:
         raise ValueError(f"names: must be 1 to {AT_ONCE}, not {len(wanted)}")
+    if sum(each.kind == Kind.USER for each in wanted) > 1:
+        raise ValueError("names: two users are not one person")
     using = router.db_for_write(Identity)
     known = _known(prop, wanted, using)
     customers = {row.customer_id: row.customer for row in known.values()}
     if len(known) == len(wanted) and len(customers) == 1:
         return next(iter(customers.values()))
     return retried(lambda: _identify(prop, wanted, using), using)
-
-
-def log_in(prop: Property, user: Sequence[Name], cookies: Collection[Name]) -> Customer:
-    """Say that a user has logged in with browsers, and return the customer who that is.
-
-    `user` are the user's names, the one of `Kind.USER` first. A browser that another user has
-    logged in with stays theirs: two people may share one.
-    """
-    using = router.db_for_write(Identity)
-    own = [
-        each
-        for each, row in _known(prop, cookies, using).items()
-        if Identity.objects.using(using)
-        .filter(customer=row.customer_id, kind=Kind.USER)
-        .exclude(value=user[0].value)
-        .exists()
-    ]
-    return identify(prop, [*user, *(each for each in cookies if each not in own)])
 
 
 def _known(prop: Property, names: Collection[Name], using: str) -> dict[Name, Identity]:
@@ -155,23 +141,45 @@ def _identify(prop: Property, names: Collection[Name], using: str) -> Customer:
     for _ in range(TURNS):
         known = _known(prop, names, using)
         owners = {row.customer_id for row in known.values()}
-        if owners <= held.keys() and len(known) == len(names):
-            break
-        if missing := owners - held.keys():
+        if others := owners - held.keys():
             # In the same order everywhere; whoever was made one with another is not there any more.
-            locked = rows.filter(pk__in=missing).order_by("pk").select_for_update()
+            locked = rows.filter(pk__in=others).order_by("pk").select_for_update()
             held |= {each.pk: each for each in locked}
             continue
-        if not held:
-            made = rows.create(property=prop, created_on=timezone.now())
-            held = {made.pk: made}
-        _add(held[min(held)], [each for each in names if each not in known], using)
+        one = _one_person(names, owners, using)
+        missing = [each for each in names if each not in known]
+        if not missing:
+            break
+        if not one:
+            made = made or rows.create(property=prop, created_on=timezone.now())
+            held[made.pk] = made
+            one = [made.pk]
+        _add(held[one[0]], missing, using)
     else:
         raise RuntimeError("names: others have changed whose they are all the time")
     if made is not None and made.pk not in owners:
         # Somebody else was faster with each of the names.
         made.delete(using=using)
-    return _one_of([held[pk] for pk in sorted(owners)], using)
+    return _one_of([held[pk] for pk in one], using)
+
+
+def _one_person(names: Iterable[Name], customers: Collection[int], using: str) -> list[int]:
+    """Return which of the customers with these names may be one, the oldest first."""
+    user = next((each.value for each in names if each.kind == Kind.USER), None)
+    if not customers or (len(customers) == 1 and user is None):
+        return list(customers)
+    rows = Identity.objects.using(using).filter(customer__in=customers, kind=Kind.USER)
+    users: dict[int, set[str]] = {}
+    for pk, value in rows.values_list("customer", "value"):
+        users.setdefault(pk, set()).add(value)
+    found = []
+    for pk in sorted(customers):
+        theirs = users.get(pk)
+        if theirs and user is None:
+            user = min(theirs)
+        if not theirs or user in theirs:
+            found.append(pk)
+    return found
 
 
 def _add(customer: Customer, names: Iterable[Name], using: str) -> None:

@@ -8,7 +8,7 @@ from django.db.models.signals import post_delete, post_save
 
 from ..signals import user_exported, user_forgotten, visitor_identified
 from . import privacy, properties, users
-from .identities import Kind, log_in, name
+from .identities import Kind, identify, name
 from .models import EventType, Property
 
 
@@ -16,7 +16,7 @@ def become_known(*, ident: str, user: Any, **kwargs: Any) -> None:
     """Give the browser's customer in this site's property the user whom it has become."""
     prop = properties.own()
     if prop is not None and ident:
-        log_in(prop.row, users.names_of(user), [name(Kind.COOKIE, ident)])
+        identify(prop.row, [*users.names_of(user), name(Kind.COOKIE, ident)])
 
 
 def connect() -> None:

@@ -13,7 +13,7 @@ from ..money import Money
 from ..visits import user_of
 from . import hits, properties, users
 from .exceptions import InvalidName, UnknownEventType, UnknownProperty
-from .identities import Kind, Name, log_in, name
+from .identities import Kind, Name, identify, name
 from .models import Hit
 from .models.hits import MAX_URL
 from .properties import Known
@@ -111,5 +111,5 @@ def _whose(request: HttpRequest, prop: Known) -> list[Name]:
     who = users.names_of(user)
     # Of the suite's own cookie the login has told already.
     if their_cookie(prop) in request.COOKIES:
-        log_in(prop.row, who, names_of(request, prop, needed=False))
+        identify(prop.row, [*who, *names_of(request, prop, needed=False)])
     return who

@@ -9,8 +9,8 @@ from django.utils import timezone
 from affiliations.tracking import identities
 from affiliations.tracking.exceptions import InvalidName, TooManyNames
 from affiliations.tracking.identities import Name, find_customer, identify, name
-from affiliations.tracking.models import Customer, Identity
-from tests.tracking.factories import make_property, names, people, say
+from affiliations.tracking.models import Customer, Hit, Identity
+from tests.tracking.factories import hit, make_property, names, people, say
 
 pytestmark = pytest.mark.django_db
 
@@ -115,8 +115,9 @@ def test_to_make_one_of_several_takes_as_many_queries(shop, django_assert_num_qu
     each = [f"cookie:c{number}" for number in range(others + 1)]
     for said in each:
         say(shop, said)
-    # Looked up three times and locked; names counted and moved, customers changed and deleted.
-    with django_assert_num_queries(12):
+    # Looked up three times and locked, and their users; names counted and moved, customers changed
+    # and deleted.
+    with django_assert_num_queries(13):
         say(shop, " ".join(each))
     assert Customer.objects.count() == 1
 
@@ -193,3 +194,51 @@ def test_by_a_client_id_before_anything_else(shop):
 def test_the_same_again_in_other_words(shop):
     assert names("client:42 client:42") == [("client", "42")] * 2
     assert say(shop, "client:42 client:42") == say(shop, "client:42")
+
+
+# Users, who are two people
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        # A browser that two share stays with whoever was known by it first, or logs in.
+        ("user:1 cookie:a|user:2 cookie:a", "cookie:a user:1|user:2"),
+        ("cookie:a|user:2 cookie:a|user:1 cookie:a", "cookie:a user:2|user:1"),
+        # As do their browsers, and the names that a program has for them, if it mixes them up.
+        ("user:1 cookie:a|user:2 cookie:b|cookie:a cookie:b", "cookie:a user:1|cookie:b user:2"),
+        (
+            "user:1 cookie:a|user:2 cookie:b|cookie:a client:x cookie:b",
+            "client:x cookie:a user:1|cookie:b user:2",
+        ),
+        # Whoever has no user is the older one's, unless a user is named.
+        (
+            "user:1 cookie:a|user:2 cookie:b|cookie:c|cookie:b cookie:c cookie:a",
+            "cookie:a cookie:c user:1|cookie:b user:2",
+        ),
+        (
+            "user:1 cookie:a|user:2|cookie:c|cookie:a cookie:c user:2",
+            "cookie:a user:1|cookie:c user:2",
+        ),
+        ("cookie:c|user:1|user:2 cookie:c", "cookie:c user:2|user:1"),
+    ],
+)
+def test_two_users_are_never_one(shop, said, expected):
+    for each in said.split("|"):
+        say(shop, each)
+    assert people(shop) == expected.split("|")
+    assert Customer.objects.count() == len(expected.split("|"))
+
+
+def test_two_users_at_once_are_refused(shop):
+    with pytest.raises(ValueError, match=r"^names: "):
+        say(shop, "user:1 user:2")
+    assert not people(shop)
+
+
+def test_a_hit_of_names_that_stay_two_peoples_is_the_first_ones(shop):
+    say(shop, "user:1 cookie:a")
+    say(shop, "user:2 client:x")
+    assert hit(shop, "cookie:a client:x")
+    assert Hit.objects.get().identity.value == "a"
+    assert people(shop) == ["client:x user:2", "cookie:a user:1"]
