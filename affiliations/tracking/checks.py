@@ -1,7 +1,8 @@
 """Report everything that is wrong with the tracking's settings, at once, each by an id of its own.
 
-- E001, E002, E005, E006: a setting breaks its rule, see conf.py
+- E001, E002, E005, E006, E008 to E010: a setting breaks its rule, see conf.py
 - E003: AFFILIATE_TRACKING_CLIENT_IDS does not resolve
+- E011: AFFILIATE_TRACKING_SINK is a Redis, and the package that speaks with it is not installed
 - W004: AFFILIATE_TRACKING_PROPERTY is the key of no property (asks the database)
 """
 
@@ -11,11 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig
-from django.core.checks import CheckMessage, Tags, Warning
+from django.core.checks import CheckMessage, Error, Tags, Warning
 from django.core.checks import register as register_check
 from django.db import DatabaseError, router
 
 from ..checks import against_rules, resolves
+from . import stream
 from .conf import settings
 from .models import Property
 
@@ -35,6 +37,10 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     if isinstance(hook, str) and "." in hook.strip("."):
         name = "AFFILIATE_TRACKING_CLIENT_IDS"
         found += resolves(hook, name, "affiliations_tracking.E003", callable)
+    if stream.is_used() and not stream.is_installed():
+        message = "AFFILIATE_TRACKING_SINK is a Redis, and there is nothing to speak with it."
+        hint = "pip install django-affiliations[redis]"
+        found.append(Error(message, hint=hint, id="affiliations_tracking.E011"))
     return found
 
 

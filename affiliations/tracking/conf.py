@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
-from ..conf import Group, Setting, a_path_or_none
+from ..conf import Group, Setting, a_password, a_path_or_none
 
-__all__ = ["settings"]
+__all__ = ["DATABASE", "settings"]
+
+#: What AFFILIATE_TRACKING_SINK is by default: hits are written where they are told.
+DATABASE = "database"
 
 #: Characters of a public key.
 MAX_KEY = 64
@@ -37,6 +41,28 @@ def paths(value: Any) -> str:
     return "must be a list or tuple of paths that begin with /"
 
 
+def a_key(value: Any) -> str:
+    """Accept what may be a key in Redis."""
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9:._{}-]{1,100}", value):
+        return ""
+    return "must be 1 to 100 letters, digits, or one of : . _ - { }"
+
+
+def a_sink(value: Any) -> str:
+    """Accept "database", and the URL of a Redis without a password."""
+    if value == DATABASE:
+        return ""
+    try:
+        parts = urlsplit(value if isinstance(value, str) else "")
+        fits = parts.scheme in ("redis", "rediss", "unix") and bool(parts.netloc or parts.path)
+        has_password = parts.password is not None or "password=" in parts.query
+    except ValueError:
+        fits = has_password = False
+    if fits and has_password:
+        return "must be without a password, which AFFILIATE_TRACKING_SINK_PASSWORD is for"
+    return "" if fits else "must be 'database', or a URL such as 'redis://127.0.0.1:6379/0'"
+
+
 class TrackingSettings(Group):
     """The tracking's settings."""
 
@@ -44,6 +70,9 @@ class TrackingSettings(Group):
     TRACKING_CLIENT_IDS: Setting[Any] = Setting(None, a_path_or_none, "affiliations_tracking.E002")
     TRACKING_SAMPLE = Setting(1.0, a_share, "affiliations_tracking.E005")
     TRACKING_EXCLUDE: Setting[Any] = Setting(("/admin/",), paths, "affiliations_tracking.E006")
+    TRACKING_SINK = Setting(DATABASE, a_sink, "affiliations_tracking.E008", secret=True)
+    TRACKING_SINK_PASSWORD = Setting("", a_password, "affiliations_tracking.E009", secret=True)
+    TRACKING_STREAM = Setting("affiliations:hits", a_key, "affiliations_tracking.E010")
 
 
 settings = TrackingSettings()

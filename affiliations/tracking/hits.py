@@ -13,19 +13,20 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings as django_settings
-from django.db import connections, router
+from django.db import IntegrityError, connections, router, transaction
 from django.utils import timezone
 
 from .. import partners, querystring
 from ..conf import settings
 from ..money import Money
 from ..savepoints import retried
+from . import stream
 from .channels import Touch, touch_of
 from .exceptions import InvalidHit, TooManyNames
 from .identities import Name, identify
@@ -182,11 +183,30 @@ def record(prop: Known, names: Sequence[Name], hit: NewHit) -> bool:
     Returns False, and writes nothing, where there is one of the same event and transaction id. One
     query for somebody who is known, and two in a transaction where there is a transaction id. A
     person who would have too many names gets none, and the hit all the same.
+
+    Where AFFILIATE_TRACKING_SINK is a Redis, a hit without a transaction id is written later, by
+    `manage.py write_hits`: no query is made for it. In a transaction of the caller's it is handed
+    over once that is committed.
     """
     using = router.db_for_write(Hit)
-    if not hit.transaction_id:
+    if hit.transaction_id:
+        return retried(lambda: _once(prop, names, hit, using), using)
+    if not stream.is_used():
         return _written(prop, names, hit, using)
-    return retried(lambda: _once(prop, names, hit, using), using)
+    transaction.on_commit(partial(_hand_over, prop, names, hit, using), using)
+    return True
+
+
+def _hand_over(prop: Known, names: Sequence[Name], hit: NewHit, using: str) -> None:
+    number = stream.next_number()
+    if stream.add(stream.encoded(prop.id, names, number, hit)):
+        return
+    try:
+        _written(prop, names, hit, using, number)
+    except IntegrityError:
+        # Redis has taken it after all, and it is written already.
+        if not Hit.objects.using(using).filter(pk=number, received_on=hit.received_on).exists():
+            raise
 
 
 def _once(prop: Known, names: Sequence[Name], hit: NewHit, using: str) -> bool:
@@ -200,8 +220,10 @@ def _once(prop: Known, names: Sequence[Name], hit: NewHit, using: str) -> bool:
     return _written(prop, names, hit, using)
 
 
-def _written(prop: Known, names: Sequence[Name], hit: NewHit, using: str) -> bool:
-    if _insert(prop, names, hit, using):
+def _written(
+    prop: Known, names: Sequence[Name], hit: NewHit, using: str, number: int | None = None
+) -> bool:
+    if _insert(prop, names, hit, using, number):
         return True
     for _ in range(TURNS):
         try:
@@ -210,24 +232,26 @@ def _written(prop: Known, names: Sequence[Name], hit: NewHit, using: str) -> boo
             names = names[:1]
             identify(prop.row, names)
         # They may not be one person's even now: other names of them are another user's.
-        if _insert(prop, names[:1], hit, using):
+        if _insert(prop, names[:1], hit, using, number):
             return True
     raise RuntimeError("names: whoever goes by them is erased again and again")
 
 
-def _insert(prop: Known, names: Sequence[Name], hit: NewHit, using: str) -> bool:
+def _insert(
+    prop: Known, names: Sequence[Name], hit: NewHit, using: str, number: int | None
+) -> bool:
     connection = connections[using]
     moments = (
         connection.ops.adapt_datetimefield_value(each)
         for each in (hit.happened_on, hit.received_on)
     )
-    params = [hit.type, *moments, *hit[3:], prop.id]
+    params = [hit.type, *moments, *hit[3:], *([] if number is None else [number]), prop.id]
     first, *others = names
     params += [first.value, first.kind]
     for each in others:
         params += [each.value, each.kind]
     with connection.cursor() as cursor:
-        cursor.execute(_statement(connection.vendor, len(others)), params)
+        cursor.execute(_statement(connection.vendor, len(others), number is not None), params)
         return bool(cursor.rowcount)
 
 
@@ -250,23 +274,23 @@ _KEY = {
     "mysql": f"INSERT IGNORE {_INTO}",
 }
 #: So that whoever is being erased is not written of any more.
-_HELD = {"postgresql": "FOR KEY SHARE OF i", "mysql": "LOCK IN SHARE MODE", "sqlite": ""}
+HELD = {"postgresql": "FOR KEY SHARE OF i", "mysql": "LOCK IN SHARE MODE", "sqlite": ""}
 
 
 @cache
-def _statement(vendor: str, others: int) -> str:
+def _statement(vendor: str, others: int, is_numbered: bool) -> str:
     """Return the INSERT of a hit of who goes by a name, and by so many others as well."""
     table = Identity._meta.db_table
-    columns = ", ".join(NewHit._fields)
+    columns = [*NewHit._fields, *(["id"] if is_numbered else [])]
     same = (
         f" AND EXISTS (SELECT 1 FROM {table} o WHERE o.property_id = i.property_id "  # noqa: S608 # nosec B608
         "AND o.value = %s AND o.kind = %s AND o.customer_id = i.customer_id)"
     )
     return (
-        f"INSERT INTO {Hit._meta.db_table} ({columns}, property_id, identity_id) "  # noqa: S608 # nosec B608
-        f"SELECT {', '.join(['%s'] * len(NewHit._fields))}, i.property_id, i.id FROM {table} i "
+        f"INSERT INTO {Hit._meta.db_table} ({', '.join(columns)}, property_id, identity_id) "  # noqa: S608 # nosec B608
+        f"SELECT {', '.join(['%s'] * len(columns))}, i.property_id, i.id FROM {table} i "
         "WHERE i.property_id = %s AND i.value = %s AND i.kind = %s"
         + same * others
         + " "
-        + _HELD[vendor]
+        + HELD[vendor]
     ).strip()

@@ -19,7 +19,7 @@ from .exceptions import InvalidName, TooManyNames
 from .models import Customer, Identity, Property
 from .models.customers import MAX_VALUE
 
-__all__ = ["Name", "find_customer", "identify", "name"]
+__all__ = ["Name", "find_customer", "identify", "introduce", "name"]
 
 Kind = Identity.Kind
 #: Of one person. Whoever has more is none, but something that many share.
@@ -180,6 +180,28 @@ def _one_person(names: Iterable[Name], customers: Collection[int], using: str) -
         if not theirs or user in theirs:
             found.append(pk)
     return found
+
+
+def introduce(names: Collection[tuple[int, Name]], using: str) -> None:
+    """Make a customer of each of these names of properties, unless somebody goes by it already.
+
+    To be called in a transaction, on a database that tells the keys of many new rows.
+    """
+    names = sorted(set(names))
+    rows, now = Customer.objects.using(using), timezone.now()
+    made = rows.bulk_create([Customer(property_id=each, created_on=now) for each, _ in names])
+    identities = Identity.objects.using(using)
+    identities.bulk_create(
+        [
+            Identity(property_id=property_id, customer=customer, kind=kind, value=value)
+            for customer, (property_id, (kind, value)) in zip(made, names, strict=True)
+        ],
+        ignore_conflicts=True,
+    )
+    named = set(identities.filter(customer__in=made).values_list("customer", flat=True))
+    if unnamed := [each.pk for each in made if each.pk not in named]:
+        # Somebody else was faster.
+        rows.filter(pk__in=unnamed).delete()
 
 
 def _add(customer: Customer, names: Iterable[Name], using: str) -> None:

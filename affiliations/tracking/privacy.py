@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.db import models, router
 
 from ..money import major
+from . import erasures, stream
 from .identities import Kind, Name
 from .models import Customer, Hit, Identity
 from .users import names_of, usable
@@ -46,6 +47,17 @@ def _held(user: Any, idents: Iterable[str]) -> models.QuerySet[Customer]:
         for pk in others:
             named.pop(pk, None)
     return Customer.objects.using(using).filter(pk__in=list(named)).order_by("pk")
+
+
+def _on_their_way(
+    user: Any, idents: Iterable[str], rows: models.QuerySet[Identity]
+) -> Iterator[Name]:
+    """Yield the names of whoever is erased: theirs, and those that nobody goes by as yet."""
+    for kind, value in rows.values_list("kind", "value"):
+        yield Name(kind, value)
+    for each in _names(user, idents):
+        if not Identity.objects.using(rows.db).filter(kind=each.kind, value=each.value).exists():
+            yield each
 
 
 def export(*, user: Any, idents: Iterable[str], data: dict[str, Any], **kwargs: Any) -> None:
@@ -95,13 +107,17 @@ def _shown(hit: Hit) -> dict[str, Any]:
 
 def forget(*, user: Any, idents: Iterable[str], counts: dict[str, int], **kwargs: Any) -> None:
     """Erase a user's names, and with them all that was done under these."""
+    using = router.db_for_write(Hit)
+    if stream.is_used():
+        erasures.lock(using)
     # Locked: nobody makes one of two meanwhile, and puts a name out of sight.
     customers = list(_held(user, idents).select_for_update().values_list("pk", flat=True))
     counts["hits"], counts["customers"] = 0, len(customers)
+    rows = Identity.objects.using(using).filter(customer__in=customers)
+    if stream.is_used():
+        erasures.remember(_on_their_way(user, idents, rows), using)
     if not customers:
         return
-    using = router.db_for_write(Hit)
-    rows = Identity.objects.using(using).filter(customer__in=customers)
     pks = list(rows.values_list("pk", flat=True))
     # The names first: whoever writes a hit of one at this moment is waited for, and then it is
     # there to be deleted; after that nobody finds the name.

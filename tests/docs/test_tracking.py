@@ -68,6 +68,12 @@ def test_what_happens_elsewhere(shop):
     assert (hit.type, hit.transaction_id) == ("transaction", "invoice 17")
 
 
+def test_many_hits():
+    told = run("docs/how-to/tracking.md", "redis")
+    with override_settings(**{name: told[name] for name in told if name.startswith("AFFIL")}):
+        assert check_settings(None) == []
+
+
 def test_asking(monkeypatch):
     asked = []
     monkeypatch.setattr(Client, "_fetch", lambda self, *args: asked.append((self, *args)))

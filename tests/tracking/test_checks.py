@@ -4,6 +4,7 @@ import pytest
 from django.core.checks import run_checks
 from django.test import override_settings
 
+from affiliations.tracking import stream
 from affiliations.tracking.conf import TrackingSettings
 from tests.tracking.factories import make_property
 
@@ -12,6 +13,16 @@ WRONG = {
     "AFFILIATE_TRACKING_CLIENT_IDS": [True, "hook", 3],
     "AFFILIATE_TRACKING_SAMPLE": [True, -0.1, 1.1, "0.5", None, float("nan")],
     "AFFILIATE_TRACKING_EXCLUDE": ["/admin/", ["admin/"], [None], None],
+    "AFFILIATE_TRACKING_SINK": [
+        None,
+        "redis",
+        "http://127.0.0.1/",
+        "redis://:secret@127.0.0.1/0",
+        "redis://127.0.0.1/0?password=secret",
+        "redis://[",
+    ],
+    "AFFILIATE_TRACKING_SINK_PASSWORD": [None, "a\nb"],
+    "AFFILIATE_TRACKING_STREAM": ["", None, "a b", "x" * 101],
 }
 
 
@@ -40,6 +51,16 @@ def test_a_hook_that_is_not_there():
     settings = {"AFFILIATE_TRACKING_CLIENT_IDS": "tests.tracking.nothing"}
     assert found(**settings) == ["affiliations_tracking.E003"]
     assert found(AFFILIATE_TRACKING_CLIENT_IDS="tests.tracking.test_checks.found") == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://127.0.0.1", "rediss://user@redis.example:6380/3", "unix:///run/redis.sock?db=1"],
+)
+def test_a_redis(url, monkeypatch):
+    assert found(AFFILIATE_TRACKING_SINK=url) == []
+    monkeypatch.setattr(stream, "redis", None)
+    assert found(AFFILIATE_TRACKING_SINK=url) == ["affiliations_tracking.E011"]
 
 
 @pytest.mark.django_db

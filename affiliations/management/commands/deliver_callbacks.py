@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -15,6 +12,7 @@ from django.core.management.base import BaseCommand
 from ...delivery import Courier, Tally
 from ...models import Callback
 from ..progress import Progress
+from ..stopping import stopped_by_signals
 
 #: Seconds between two lines of figures, where there is no terminal.
 FIGURES_EVERY = 10.0
@@ -27,20 +25,6 @@ def number(text: str) -> int:
     if text.isdecimal() and 0 < int(text) <= 256:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 256")
-
-
-@contextmanager
-def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT call `stop`, where signals can be had: in the main thread."""
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for name in (signal.SIGTERM, signal.SIGINT):
-            before[name] = signal.signal(name, lambda *_: stop())
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 class Command(BaseCommand):

@@ -148,3 +148,17 @@ class HitKey(models.Model):
 
     def __str__(self) -> str:
         return str(self.digest)
+
+
+class Erased(models.Model):
+    """A name, as a digest, whose hits are not to be written: those that were on their way then."""
+
+    digest = models.UUIDField(primary_key=True)
+    erased_on = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name = _("erased name")
+        verbose_name_plural = _("erased names")
+
+    def __str__(self) -> str:
+        return str(self.digest)

@@ -52,6 +52,7 @@ from affiliations.signing import new_webhook_id  # noqa: E402
 from tests.referrals.promises import registrar  # noqa: E402
 from tests.rewards.promises import payer, trader  # noqa: E402
 from tests.shop.models import Order  # noqa: E402
+from tests.tracking.promises import hit_writer  # noqa: E402
 
 try:
     from django.tasks import task
@@ -269,6 +270,7 @@ ROLES: dict[str, Callable[..., None]] = {
     "trade": trader.trade,
     "register": registrar.register,
     "report": registrar.report,
+    "write hits": hit_writer.write,
     "run tasks": run_tasks,
     "have tables of tasks": have_tables_of_tasks,
     "admin": lambda *, arguments: django_admin(*arguments),
@@ -371,6 +373,8 @@ BREAKAGES: dict[str, Callable[[], None]] = {
     "unlocked refunds": trader.unlocked_refunds,
     "unlocked spending": trader.unlocked_spending,
     "unjoined": registrar.unjoined,
+    "let go first": hit_writer.let_go_first,
+    "forgetful": hit_writer.forgetful,
 }
 
 
