@@ -21,4 +21,7 @@ NAMES = (
     "rewards_balance",
     "rewards_payout_run",
     "referrals_statement",
+    "tracking_merge",
+    "tracking_customer",
+    "tracking_collect",
 )

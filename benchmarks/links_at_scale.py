@@ -294,10 +294,14 @@ def fill(model: type[models.Model], last: int, columns: dict[str, str]) -> None:
     table = model._meta.db_table
     starts = range(1, last + 1, CHUNK)
     for start in progress(starts, f"{last:,} rows of {table}"):
+        until = min(start + CHUNK - 1, last)
         numbers = (
             f"WITH RECURSIVE numbers(n) AS (SELECT {start} UNION ALL "
-            f"SELECT n + 1 FROM numbers WHERE n < {min(start + CHUNK - 1, last)})"
+            f"SELECT n + 1 FROM numbers WHERE n < {until})"
         )
+        if connection.vendor == "mysql":
+            # Which recurs a thousand times at most.
+            numbers = f"WITH numbers(n) AS (SELECT seq FROM seq_{start}_to_{until})"
         with connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {table} ({', '.join(columns)}) {numbers} "
@@ -321,6 +325,8 @@ def moment(expression: str) -> str:
     """Return SQL for a moment that is so many seconds after another."""
     if connection.vendor == "postgresql":
         return f"to_timestamp(1767225600 + {expression})"
+    if connection.vendor == "mysql":
+        return f"TIMESTAMPADD(SECOND, {expression}, '2026-01-01')"
     return f"datetime(1767225600 + {expression}, 'unixepoch')"
 
 

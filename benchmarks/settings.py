@@ -49,6 +49,7 @@ INSTALLED_APPS = [
     "affiliations.links",
     "affiliations.rewards",
     "affiliations.referrals",
+    "affiliations.tracking",
     "benchmarks.shop",
 ]
 

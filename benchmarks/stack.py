@@ -61,13 +61,19 @@ def asgi(middleware: list[str]) -> ASGIHandler:
         return ASGIHandler()
 
 
-def environ(path: str, **extra: Any) -> dict[str, Any]:
-    """Return what a server hands over for a GET request of a browser's."""
+def environ(path: str, body: bytes = b"", **extra: Any) -> dict[str, Any]:
+    """Return what a server hands over for a request of a browser's: GET, or POST with a body."""
     agent = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
-    return RequestFactory(HTTP_USER_AGENT=agent).get(path, **extra).environ
+    browser = RequestFactory(HTTP_USER_AGENT=agent)
+    if body:
+        kind = extra.pop("content_type", "application/json")
+        return browser.post(path, body, content_type=kind, **extra).environ
+    return browser.get(path, **extra).environ
 
 
-def serve(handler: WSGIHandler, environ: dict[str, Any], status: str = "200") -> Callable[[], None]:
+def serve(
+    handler: WSGIHandler, environ: dict[str, Any], status: str = "200", body: bytes = b""
+) -> Callable[[], None]:
     """Return a call that answers one request as a server does, signals included."""
 
     def start(line: str, headers: Any) -> None:
@@ -75,7 +81,8 @@ def serve(handler: WSGIHandler, environ: dict[str, Any], status: str = "200") ->
             raise RuntimeError(f"{environ['PATH_INFO']} answered {line}, not {status}")
 
     def call() -> None:
-        response = handler(dict(environ), start)
+        asked = {**environ, "wsgi.input": BytesIO(body)} if body else dict(environ)
+        response = handler(asked, start)
         for _ in response:
             pass
         response.close()
@@ -100,6 +107,13 @@ def look(handler: WSGIHandler, environ: dict[str, Any]) -> tuple[int, bool, bool
         response = handler.get_response(request)
     response.close()
     return len(queries), request.session.accessed, "Vary" in response.headers
+
+
+def look_at(handler: WSGIHandler, environ: dict[str, Any]) -> bytes:
+    """Return what a request is answered with."""
+    response: Any = handler.get_response(WSGIRequest(dict(environ)))
+    response.close()
+    return bytes(response.content)
 
 
 def count(call: Callable[[], Any]) -> list[str]:

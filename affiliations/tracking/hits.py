@@ -39,6 +39,8 @@ __all__ = ["NewHit", "happened", "new_hit", "possible", "record"]
 
 #: Nobody was tracked before, and clocks that are ahead are not so by more.
 FIRST, AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=1)
+#: Made anew at each look at them, which takes longer than all that else is looked at.
+TYPES = tuple(Hit.Type.values)
 #: PostgreSQL takes neither, in text and in JSON, where it is an escape that nothing escapes.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -110,8 +112,8 @@ def new_hit(
     4 KiB in `meta`, and for an event without its type.
     """
     now = timezone.now()
-    if type not in Hit.Type.values:
-        raise InvalidHit(f"type: must be one of {', '.join(Hit.Type.values)}")
+    if type not in TYPES:
+        raise InvalidHit(f"type: must be one of {', '.join(TYPES)}")
     if type == Hit.Type.EVENT and event_type_id is None:
         raise InvalidHit("event_public_key: is needed for an event")
     for name, text, most in (
@@ -140,7 +142,7 @@ def new_hit(
         referrer,
         title[:MAX_TITLE],
         *touch[:6],
-        json.dumps(touch.click_ids),
+        json.dumps(touch.click_ids) if touch.click_ids else "{}",
         partner_id,
         visitor_id,
         link,
@@ -148,7 +150,7 @@ def new_hit(
         value.currency if value is not None else "",
         transaction_id,
         is_informational,
-        _bounded(meta or {}),
+        _bounded(meta) if meta else "{}",
     )
 
 

@@ -22,6 +22,8 @@ from .models.customers import MAX_VALUE
 __all__ = ["Name", "find_customer", "identify", "introduce", "name"]
 
 Kind = Identity.Kind
+#: Made anew at each look at them.
+KINDS = tuple(Kind.values)
 #: Of one person. Whoever has more is none, but something that many share.
 MOST = 1000
 #: Names that are said to be one person's at once.
@@ -67,8 +69,8 @@ def name(kind: str, value: str | int) -> Name:
     not all visible, for what programs write where they know nobody, such as "undefined", and for
     another kind.
     """
-    if kind not in Kind.values:
-        raise InvalidName(f"kind: must be one of {', '.join(Kind.values)}, not {kind!r:.40}")
+    if kind not in KINDS:
+        raise InvalidName(f"kind: must be one of {', '.join(KINDS)}, not {kind!r:.40}")
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         value = str(value)
     if not isinstance(value, str):
