@@ -108,6 +108,20 @@ EXACT = {
     },
     "conversion": {"save that converts: queries added, savepoints aside": 5},
     "rewards_posting": {"commission posted with its conversion: queries added": 3},
+    "tracking_customer": {
+        f"customer of 4,000 hits, show_{each}: queries": made
+        for each, made in {
+            "pageviews": 4,
+            "touchpoints": 4,
+            "events": 4,
+            "identities": 3,
+            "all": 6,
+        }.items()
+    },
+    "tracking_collect": {
+        f"beacon of a page, {each}: queries": 1
+        for each in ("bare INSERT by the ORM", "bare INSERT by SQL", "collected, database")
+    },
     "clicks": {
         "click not recorded: queries": 0,
         "click of a new browser: queries": 1,
