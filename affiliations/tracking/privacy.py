@@ -22,7 +22,8 @@ BATCH = 500
 def _names(user: Any, idents: Iterable[str]) -> list[Name]:
     """Return what a user goes by: their key, their address, their browsers, and client ids."""
     address = getattr(user, user.get_email_field_name(), "") or ""
-    told = [(Kind.EMAIL, address), (Kind.CLIENT, address)]
+    # A program may have written it in small letters.
+    told = [(Kind.EMAIL, address), (Kind.CLIENT, address), (Kind.CLIENT, address.lower())]
     return [*names_of(user), *usable([*told, *((Kind.COOKIE, each) for each in idents)])]
 
 
