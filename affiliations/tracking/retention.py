@@ -9,7 +9,7 @@ from typing import Any
 from django.db import router
 from django.utils import timezone
 
-from ..privacy import purge
+from ..privacy import BATCH, purge
 from .models import Hit, HitKey, Property
 
 __all__ = ["kept_since", "purge_hits"]
@@ -37,8 +37,19 @@ def purge_hits(*, dry_run: bool = False, progress: Callable[[int], Any] | None =
         total += purge(rows, dry_run=dry_run, progress=_after(total, progress))
     since = kept_since(using)
     if since is not None and not dry_run:
-        HitKey.objects.using(using).filter(happened_on__lt=since).delete()
+        _purge_keys(since, using)
     return total
+
+
+def _purge_keys(before: datetime, using: str) -> None:
+    """Delete the keys of what happened before, in batches: whoever tells of it again waits."""
+    rows = HitKey.objects.using(using)
+    old = rows.filter(happened_on__lt=before).order_by("happened_on")
+    following = old
+    while found := list(following.values_list("pk", "happened_on")[:BATCH]):
+        rows.filter(pk__in=[pk for pk, _ in found]).delete()
+        # Looking for the next ones costs the same at the end.
+        following = old.filter(happened_on__gte=found[-1][1])
 
 
 def _after(total: int, progress: Callable[[int], Any] | None) -> Callable[[int], Any] | None:

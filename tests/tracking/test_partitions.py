@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from affiliations.tracking import partitions, retention
 from affiliations.tracking.models import Hit, HitKey
-from tests.tracking.factories import hit, make_property
+from tests.tracking.factories import drop_parts, hit, make_property
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,13 +30,8 @@ def shop():
 
 @pytest.fixture(autouse=True)
 def as_before():
-    """Leave no month's part behind: others count the queries of all that there are."""
     yield
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            for each in partitions.listed("default"):
-                if each.month:
-                    cursor.execute(f"DROP TABLE {each.name}")
+    drop_parts()
 
 
 def run(command, **options):
