@@ -17,6 +17,8 @@ __all__ = ["export", "forget"]
 
 #: Names that are looked for, and rows that are erased, by one query.
 BATCH = 500
+#: Times that others may have made one person of two meanwhile.
+TURNS = 100
 
 
 def _names(user: Any, idents: Iterable[str]) -> list[Name]:
@@ -27,12 +29,11 @@ def _names(user: Any, idents: Iterable[str]) -> list[Name]:
     return [*names_of(user), *usable([*told, *((Kind.COOKIE, each) for each in idents)])]
 
 
-def _held(user: Any, idents: Iterable[str]) -> models.QuerySet[Customer]:
-    """Return whoever goes by any of a user's names, in any property.
+def _held(user: Any, idents: Iterable[str], using: str) -> list[int]:
+    """Return the keys of whoever goes by any of a user's names, in any property.
 
     Not one that is another user's, who has shared a browser.
     """
-    using = router.db_for_write(Identity)
     rows = Identity.objects.using(using)
     wanted = set(_names(user, idents))
     values = sorted({each.value for each in wanted})
@@ -47,7 +48,23 @@ def _held(user: Any, idents: Iterable[str]) -> models.QuerySet[Customer]:
         others = rows.filter(customer__in=shared, kind=Kind.USER).values_list("customer", flat=True)
         for pk in others:
             named.pop(pk, None)
-    return Customer.objects.using(using).filter(pk__in=list(named)).order_by("pk")
+    return sorted(named)
+
+
+def _locked(user: Any, idents: Iterable[str], using: str) -> list[int]:
+    """Lock these customers, and return their keys.
+
+    From then on nobody makes one of two, and puts a name out of sight. Until they were locked
+    somebody may have, so that they are looked for again.
+    """
+    idents, held = list(idents), set[int]()
+    for _ in range(TURNS):
+        found = _held(user, idents, using)
+        if held.issuperset(found):
+            return found
+        rows = Customer.objects.using(using).filter(pk__in=set(found) - held)
+        held |= set(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
+    raise RuntimeError("user: others have changed whose the names are all the time")
 
 
 def _on_their_way(
@@ -56,13 +73,15 @@ def _on_their_way(
     """Yield the names of whoever is erased: theirs, and those that nobody goes by as yet."""
     for kind, value in rows.values_list("kind", "value"):
         yield Name(kind, value)
-    for each in _names(user, idents):
-        if not Identity.objects.using(rows.db).filter(kind=each.kind, value=each.value).exists():
-            yield each
+    theirs = _names(user, idents)
+    known = Identity.objects.using(rows.db).filter(value__in={each.value for each in theirs})
+    yield from set(theirs) - {Name(*each) for each in known.values_list("kind", "value")}
 
 
 def export(*, user: Any, idents: Iterable[str], data: dict[str, Any], **kwargs: Any) -> None:
     """Add what a user did to an export, and by what names."""
+    using = router.db_for_write(Identity)
+    customers = Customer.objects.using(using).filter(pk__in=_held(user, idents, using))
     data["tracking"] = [
         {
             "property": each.property.name,
@@ -73,7 +92,7 @@ def export(*, user: Any, idents: Iterable[str], data: dict[str, Any], **kwargs: 
             ],
             "hits": [_shown(row) for row in _hits(each)],
         }
-        for each in _held(user, idents).select_related("property")
+        for each in customers.select_related("property").order_by("pk")
     ]
 
 
@@ -111,8 +130,7 @@ def forget(*, user: Any, idents: Iterable[str], counts: dict[str, int], **kwargs
     using = router.db_for_write(Hit)
     if stream.is_used():
         erasures.lock(using)
-    # Locked: nobody makes one of two meanwhile, and puts a name out of sight.
-    customers = list(_held(user, idents).select_for_update().values_list("pk", flat=True))
+    customers = _locked(user, idents, using)
     counts["hits"], counts["customers"] = 0, len(customers)
     rows = Identity.objects.using(using).filter(customer__in=customers)
     if stream.is_used():

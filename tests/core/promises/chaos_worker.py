@@ -52,7 +52,7 @@ from affiliations.signing import new_webhook_id  # noqa: E402
 from tests.referrals.promises import registrar  # noqa: E402
 from tests.rewards.promises import payer, trader  # noqa: E402
 from tests.shop.models import Order  # noqa: E402
-from tests.tracking.promises import hit_writer  # noqa: E402
+from tests.tracking.promises import crowd, hit_writer  # noqa: E402
 
 try:
     from django.tasks import task
@@ -271,6 +271,7 @@ ROLES: dict[str, Callable[..., None]] = {
     "register": registrar.register,
     "report": registrar.report,
     "write hits": hit_writer.write,
+    "crowd": crowd.crowd,
     "run tasks": run_tasks,
     "have tables of tasks": have_tables_of_tasks,
     "admin": lambda *, arguments: django_admin(*arguments),
@@ -375,6 +376,8 @@ BREAKAGES: dict[str, Callable[[], None]] = {
     "unjoined": registrar.unjoined,
     "let go first": hit_writer.let_go_first,
     "forgetful": hit_writer.forgetful,
+    "unlocked customers": crowd.unlocked_customers,
+    "hits first": crowd.hits_first,
 }
 
 

@@ -1,4 +1,4 @@
-"""What the tests share that kill processes."""
+"""What the tests share that have processes do a site's work."""
 
 from tests.core.promises.conftest import company, crew
 
