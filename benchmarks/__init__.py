@@ -24,4 +24,5 @@ NAMES = (
     "tracking_merge",
     "tracking_customer",
     "tracking_collect",
+    "tracking_stream",
 )

@@ -40,6 +40,10 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 ROOT_URLCONF = "benchmarks.shop.urls"
 
+# Of the processes that serve: in this one it is changed while something is measured.
+AFFILIATE_TRACKING_SINK = os.environ.get("BENCHMARKS_SINK", "database")
+AFFILIATE_TRACKING_STREAM = os.environ.get("BENCHMARKS_STREAM", "benchmarks")
+
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",

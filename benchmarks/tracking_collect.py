@@ -41,21 +41,8 @@ def measure(quick: bool) -> Iterator[Race | Fact]:
         Hit.objects.all()._raw_delete("default")
         properties.find("SHOP")
 
-    told = {
-        "public_key": "SHOP",
-        "type": "pageview",
-        "url": PAGE,
-        "referrer": "https://shop.example/courses",
-        "title": "Course 7",
-    }
-    body = json.dumps({"event": told}).encode()
-    signed = Signer(salt=ident.SALT).sign(cookie)
-    as_beacon = {
-        "content_type": "text/plain;charset=UTF-8",
-        "HTTP_ORIGIN": "http://testserver",
-        "HTTP_REFERER": "http://testserver/course/7?page=2",
-        "HTTP_COOKIE": f"{settings.COOKIE_NAME}={signed}",
-    }
+    body, headers = beacon(cookie)
+    as_beacon = as_wsgi(headers)
     ours, bare = wsgi(default_stack(OURS)), wsgi(default_stack())
     whose = f"{prop.pk}/{identity.pk}/"
     calls = {
@@ -70,7 +57,7 @@ def measure(quick: bool) -> Iterator[Race | Fact]:
         prepare(1)
         yield Fact(f"{TITLE}, {name}: queries", len(count(call)), "queries", 1)
         written = Hit.objects.values("identity", "url", "referrer", "title", "channel").get()
-        if written != {"identity": identity.pk, "channel": "", **{k: told[k] for k in KEPT}}:
+        if written != {"identity": identity.pk, "channel": "", **{k: TOLD[k] for k in KEPT}}:
             raise RuntimeError(f"{name}: another row was written: {written}")
     yield Race(
         TITLE,
@@ -86,5 +73,29 @@ def measure(quick: bool) -> Iterator[Race | Fact]:
     empty()
 
 
-#: What the beacon tells and the row has.
+#: What the beacon tells, and what of it the row has.
+TOLD = {
+    "public_key": "SHOP",
+    "type": "pageview",
+    "url": PAGE,
+    "referrer": "https://shop.example/courses",
+    "title": "Course 7",
+}
 KEPT = ("url", "referrer", "title")
+
+
+def beacon(cookie: str) -> tuple[bytes, dict[str, str]]:
+    """Return the body and the headers of a page's beacon, in a browser with this cookie."""
+    signed = Signer(salt=ident.SALT).sign(cookie)
+    return json.dumps({"event": TOLD}).encode(), {
+        "Content-Type": "text/plain;charset=UTF-8",
+        "Origin": "http://testserver",
+        "Referer": "http://testserver/course/7?page=2",
+        "Cookie": f"{settings.COOKIE_NAME}={signed}",
+    }
+
+
+def as_wsgi(headers: dict[str, str]) -> dict[str, str]:
+    """Return headers as a server hands them over."""
+    named = {f"HTTP_{name.upper().replace('-', '_')}": text for name, text in headers.items()}
+    return {**named, "content_type": named.pop("HTTP_CONTENT_TYPE")}

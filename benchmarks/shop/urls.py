@@ -8,6 +8,7 @@ from . import models, views
 urlpatterns = [
     path("page/", views.page),
     path("apage/", views.apage),
+    path("empty", views.empty),
     path("bare/<str:path>", views.bare),
     path("router/", include("affiliations.links.urls")),
     path("attribution/", include("affiliations.tracking.urls")),

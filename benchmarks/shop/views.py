@@ -39,6 +39,12 @@ def bare(request: HttpRequest, path: str) -> HttpResponse:
     return HttpResponseRedirect("https://shop.example/course/7?utm_medium=affiliate")
 
 
+@csrf_exempt
+def empty(request: HttpRequest) -> HttpResponse:
+    """Answer, and do nothing."""
+    return HttpResponse(status=204)
+
+
 def floor(request: HttpRequest, partner_id: int) -> HttpResponse:
     """Write what a click has to leave behind, the visitor and its session, and nothing else."""
     visitor = Visitor.objects.create(partner_id=partner_id, entry_point="http://testserver/page/")
