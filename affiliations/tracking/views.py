@@ -131,15 +131,18 @@ def _names(request: HttpRequest, told: dict[str, Any], prop: Known, who: wire.To
     """
     if middleware.asks_not_to_be_tracked(request):
         return []
+    origin = request.headers.get("Origin", "")
+    theirs = recording.their_cookie(prop) in request.COOKIES
+    # What programs tell of, and other sites' pages of names of theirs, they have the consent for.
+    is_ours = theirs or bool(ident.read(request)) or _is_own(request, origin)
+    if (is_ours or (origin and not who.aliases)) and not middleware.has_consent(request):
+        return []
     if who.aliases:
         return [*who.aliases, *who.client]
-    theirs = recording.their_cookie(prop) in request.COOKIES
-    if not (theirs or ident.read(request) or request.headers.get("Origin")):
+    if not (is_ours or origin):
         if not who.client:
             raise InvalidHit("aliases: one is needed, or a client_id")
         return who.client
-    if not middleware.has_consent(request):
-        return []
     return [*recording.names_of(request, prop), *who.client]
 
 
@@ -166,6 +169,9 @@ def _shared(request: HttpRequest, response: HttpResponse, prop: Known | None) ->
 
 
 def _is_own(request: HttpRequest, origin: str) -> bool:
+    if origin == "null":
+        # So a page says it, in a beacon, that tells nobody where one comes from.
+        return request.headers.get("Sec-Fetch-Site") == "same-origin"
     # Without the scheme, which a proxy may have changed.
     return origin.partition("://")[2] == request.get_host()
 
