@@ -10,8 +10,8 @@ from django.template import Context
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
 
+from ... import middleware
 from ...conf import settings as core
-from ...middleware import asks_not_to_be_tracked, has_consent
 from ..conf import settings
 
 register = template.Library()
@@ -49,9 +49,9 @@ def tracking_snippet(
     except NoReverseMatch:
         logger.warning("tracking_snippet: affiliations.tracking.urls are included nowhere")
         return ""
-    if asks_not_to_be_tracked(request):
+    if middleware.asks_not_to_be_tracked(request):
         return ""
-    may = has_consent(request)
+    may = middleware.has_consent(request)
     if not (may or wait):
         return ""
     shown = {
