@@ -1,20 +1,23 @@
 """The page that leads to the tracking: what is typed in it works, and does what it says."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
+from django.template import Context, Template
 from django.test import Client as Browser
 from django.test import RequestFactory, override_settings
 from django.utils.module_loading import import_string
 
+from affiliations import tracking
 from affiliations.money import Money
 from affiliations.tracking.checks import check_settings
 from affiliations.tracking.client import Client
 from affiliations.tracking.identities import find_customer
 from affiliations.tracking.models import EventType, Hit, Property
-from tests.docs.test_docs import DOCS, run, text
+from tests.docs.test_docs import DOCS, code, run, text
 
 pytestmark = pytest.mark.django_db
 
@@ -44,6 +47,17 @@ def test_the_middleware():
     assert names["AFFILIATE_TRACKING_SAMPLE"] == 0.1
     with override_settings(**{k: v for k, v in names.items() if k.startswith("AFFILIATE_")}):
         assert check_settings(None) == []
+
+
+def test_the_snippet(shop):
+    for block in ("snippet", "wait"):
+        source = Template("{% load tracking %}" + code("docs/how-to/tracking.md", block))
+        page = source.render(Context({"request": RequestFactory().get("/")}))
+        assert f'public_key: "{shop.public_key}"' in page
+    script = text(Path(tracking.__file__).parent / "templates/affiliations/tracking/snippet.html")
+    for block, name in (("track", "track"), ("wait", "consent")):
+        assert f"affiliations?.{name}(" in code("docs/how-to/tracking.md", block)
+        assert f"    {name}(" in script
 
 
 def test_a_property_and_its_secret(shop):
