@@ -10,6 +10,7 @@ import base64
 import ipaddress
 import re
 from bisect import bisect_right
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple, TypeAlias
@@ -23,6 +24,7 @@ __all__ = [
     "literal",
     "parse_allow",
     "parse_proxy",
+    "public_network",
     "unwrapped",
     "why_not_public",
 ]
@@ -118,6 +120,23 @@ def why_not_public(address: Address) -> str:
     if number >> 32 & _ISATAP_MASK == _ISATAP:
         return "is reserved for tunnels"
     return _IPV6_BLOCKS.reason(number)
+
+
+def public_network(text: str, prefixes: Mapping[int, int]) -> str:
+    """Return the network that an address of the public Internet is in, "" for any other text.
+
+    `prefixes` has the bits of a network by the version of IP.
+    """
+    try:
+        address = unwrapped(ipaddress.ip_address(text))
+    except ValueError:
+        return ""
+    if why_not_public(address):
+        return ""
+    # As a number: IPv6 may have an interface's name with it.
+    number, prefix = int(address), prefixes[address.version]
+    bits = address.max_prefixlen - prefix
+    return f"{type(address)(number >> bits << bits)}/{prefix}"
 
 
 _PART = re.compile(r"0[xX](?P<hex>[0-9A-Fa-f]*)|(?P<octal>0[0-7]*)|(?P<decimal>[1-9][0-9]*)")

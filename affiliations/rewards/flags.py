@@ -7,7 +7,6 @@ takes anything away from anybody: staff decide, see reviews.py.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
@@ -184,14 +183,8 @@ def see_network(request: Any, user: Any) -> None:
 
 def _network(request: Any) -> str:
     """Return the network that a request came from, "" where that tells nothing."""
-    try:
-        address = ipaddress.ip_address(request.META.get("REMOTE_ADDR", "") if request else "")
-    except ValueError:
-        return ""  # of a socket, say
-    address = addresses.unwrapped(address)
-    if addresses.why_not_public(address):
-        return ""
-    return str(ipaddress.ip_network((address, PREFIXES[address.version]), strict=False))
+    address = request.META.get("REMOTE_ADDR", "") if request else ""
+    return addresses.public_network(address, PREFIXES)
 
 
 @sensitive_variables()

@@ -1,6 +1,6 @@
 """Report everything that is wrong with the tracking's settings, at once, each by an id of its own.
 
-- E001, E002, E005, E006, E008 to E010: a setting breaks its rule, see conf.py
+- E001, E002, E005 to E010: a setting breaks its rule, see conf.py
 - E003: AFFILIATE_TRACKING_CLIENT_IDS does not resolve
 - E011: AFFILIATE_TRACKING_SINK is a Redis, and the package that speaks with it is not installed
 - W004: AFFILIATE_TRACKING_PROPERTY is the key of no property (asks the database)

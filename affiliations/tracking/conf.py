@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..conf import Group, Setting, a_password, a_path_or_none
 
-__all__ = ["DATABASE", "settings"]
+__all__ = ["DATABASE", "Rate", "rate_of", "settings"]
 
 #: What AFFILIATE_TRACKING_SINK is by default: hits are written where they are told.
 DATABASE = "database"
@@ -16,6 +17,17 @@ DATABASE = "database"
 #: Characters of a public key.
 MAX_KEY = 64
 _KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_KEY}}}")
+_RATE = re.compile(r"([1-9][0-9]{0,8})/([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+#: How often somebody may write, where the site does not say.
+LIMITS = {"address": "20000/h", "key": None}
+
+
+class Rate(NamedTuple):
+    """So many times within so many seconds."""
+
+    number: int
+    seconds: int
 
 
 def a_public_key(value: Any) -> str:
@@ -39,6 +51,28 @@ def paths(value: Any) -> str:
     ):
         return ""
     return "must be a list or tuple of paths that begin with /"
+
+
+def some_limits(value: Any) -> str:
+    """Accept a dictionary with some of LIMITS, each a rate, or None for no limit."""
+    if not isinstance(value, dict) or not value.keys() <= LIMITS.keys():
+        return "must be a dictionary that has no other keys than 'address' and 'key'"
+    for name, each in value.items():
+        if not (each is None or (isinstance(each, str) and _RATE.fullmatch(each))):
+            return f"holds {each!r:.80} as {name}, but must hold 'N/s', 'N/m', 'N/h', 'N/d' or None"
+    return ""
+
+
+@lru_cache(maxsize=16)
+def _read(text: str) -> Rate:
+    number, unit = text.split("/")
+    return Rate(int(number), _SECONDS[unit])
+
+
+def rate_of(limit: str) -> Rate | None:
+    """Return one of LIMITS as the site has it, None where there is none."""
+    text = settings.TRACKING_LIMITS.get(limit, LIMITS[limit])
+    return _read(text) if text else None
 
 
 def a_key(value: Any) -> str:
@@ -70,6 +104,7 @@ class TrackingSettings(Group):
     TRACKING_CLIENT_IDS: Setting[Any] = Setting(None, a_path_or_none, "affiliations_tracking.E002")
     TRACKING_SAMPLE = Setting(1.0, a_share, "affiliations_tracking.E005")
     TRACKING_EXCLUDE: Setting[Any] = Setting(("/admin/",), paths, "affiliations_tracking.E006")
+    TRACKING_LIMITS: Setting[Any] = Setting(LIMITS, some_limits, "affiliations_tracking.E007")
     TRACKING_SINK = Setting(DATABASE, a_sink, "affiliations_tracking.E008", secret=True)
     TRACKING_SINK_PASSWORD = Setting("", a_password, "affiliations_tracking.E009", secret=True)
     TRACKING_STREAM = Setting("affiliations:hits", a_key, "affiliations_tracking.E010")

@@ -10,6 +10,7 @@ from django.db import router
 from django.utils import timezone
 
 from ..privacy import BATCH, purge
+from . import limits
 from .models import Hit, HitKey, Property
 
 __all__ = ["kept_since", "purge_hits"]
@@ -27,7 +28,8 @@ def kept_since(using: str) -> datetime | None:
 def purge_hits(*, dry_run: bool = False, progress: Callable[[int], Any] | None = None) -> int:
     """Delete what properties do not keep any longer, in batches; return how many hits that were.
 
-    A transaction id that nobody keeps any more would be taken for a new one if it came again.
+    A transaction id that nobody keeps any more would be taken for a new one if it came again. What
+    was counted for limits goes as well, once these are over.
     """
     using = router.db_for_write(Hit)
     total = 0
@@ -38,6 +40,8 @@ def purge_hits(*, dry_run: bool = False, progress: Callable[[int], Any] | None =
     since = kept_since(using)
     if since is not None and not dry_run:
         _purge_keys(since, using)
+    if not dry_run:
+        limits.purge()
     return total
 
 

@@ -15,7 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 from .. import bots, ident, middleware, requestbody
 from ..exceptions import AffiliationsError
 from ..requestbody import InvalidFields, UnreadableBody
-from . import customers, hits, properties, recording, wire
+from . import customers, hits, limits, properties, recording, wire
 from .exceptions import InvalidHit, TooManyNames, UnknownEventType
 from .identities import Name, identify
 from .models import Hit
@@ -27,6 +27,9 @@ __all__ = ["customer", "events", "identities"]
 BROWSED = frozenset({Hit.Type.PAGEVIEW, Hit.Type.SCREEN})
 #: Seconds for which a browser need not ask again whether it may.
 MAX_AGE = 7200
+#: What errors call those whom a limit holds.
+LIMITED = {"address": "address", "key": "public_key"}
+TOO_MANY = "there are too many requests"
 
 View = Callable[[HttpRequest, dict[str, Any], Known], HttpResponse]
 
@@ -34,17 +37,22 @@ View = Callable[[HttpRequest, dict[str, Any], Known], HttpResponse]
 class Refused(Exception):
     """A request is answered by an error, which names the field."""
 
-    def __init__(self, status: int, field: str, message: str) -> None:
-        self.status, self.field, self.message = status, field, message
+    def __init__(self, status: int, field: str, message: str, wait: int = 0) -> None:
+        self.status, self.field, self.message, self.wait = status, field, message, wait
         super().__init__(f"{field}: {message}")
 
 
-def error(status: int, field: str, message: str) -> HttpResponse:
-    """Return an error, as Attribution.io's clients can read it: an object without `customer`."""
+def error(status: int, field: str, message: str, wait: int = 0) -> HttpResponse:
+    """Return an error, as Attribution.io's clients can read it: an object without `customer`.
+
+    `wait` is after how many seconds there is another answer, 0 where nobody can tell.
+    """
     response = JsonResponse({"error": f"{field}: {message}", "field": field}, status=status)
     response.headers["Cache-Control"] = "private, no-store"
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="affiliations"'
+    if wait:
+        response.headers["Retry-After"] = str(wait)
     return response
 
 
@@ -64,11 +72,14 @@ def answered(member: str) -> Callable[[View], Callable[..., HttpResponse]]:
                 return response
             prop = None
             try:
+                # Whatever comes is work, and so it counts before it is read.
+                _within("address", limits.address_of(request))
                 told = wire.of_body(_body(request), member)
                 prop = _property(request, told)
+                _within("key", str(prop.id))
                 response = view(request, told, prop)
             except Refused as refusal:
-                response = error(refusal.status, refusal.field, refusal.message)
+                response = error(refusal.status, refusal.field, refusal.message, refusal.wait)
             except (InvalidHit, TooManyNames, UnknownEventType) as refusal:
                 response = error(_status(refusal), *_parted(refusal))
             response.headers["Cache-Control"] = "private, no-store"
@@ -97,6 +108,12 @@ def events(request: HttpRequest, told: dict[str, Any], prop: Known) -> HttpRespo
     found = [] if is_robot else _names(request, told, prop, wire.names(told, is_event=True))
     is_new = bool(found) and hits.record(prop, found, hit)
     return JsonResponse({}, status=201 if is_new else 200)
+
+
+def _within(limit: str, whose: str) -> None:
+    taken = limits.take(limit, whose)
+    if taken.wait:
+        raise Refused(429, LIMITED[limit], TOO_MANY, taken.wait)
 
 
 def _body(request: HttpRequest) -> dict[str, Any]:
@@ -196,10 +213,15 @@ def customer(request: HttpRequest, public_key: str, client_id: str) -> HttpRespo
         return response
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     secret = token.strip() if kind.lower() == "bearer" else request.GET.get("secret", "")
+    # Before the secret is compared, or one more could be tried; whoever knows it gets it back.
+    taken = limits.take("address", limits.address_of(request), by="secret")
+    if taken.wait:
+        return error(429, "address", TOO_MANY, taken.wait)
     prop = properties.find(public_key)
     # An unknown key takes as long as a wrong secret, and is answered likewise.
     if prop is None or not prop.row.is_secret(secret):
         return error(401, "secret", "it or the public key is wrong")
+    limits.give_back(taken)
     if not prop.row.active:
         return error(403, "public_key", "the property is disabled")
     shown = customers.described(prop, client_id, customers.lists_of(request.GET))

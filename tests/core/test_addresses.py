@@ -16,6 +16,7 @@ from affiliations.addresses import (
     is_canonical,
     literal,
     parse_allow,
+    public_network,
     unwrapped,
     why_not_public,
 )
@@ -151,3 +152,18 @@ def test_what_an_entry_covers():
     assert not network.contains(ipaddress.ip_address("::1"), 80)
     assert not parse_allow("127.0.0.1:81").contains(ipaddress.ip_address("127.0.0.1"), 80)
     assert not named.contains(ipaddress.ip_address("10.0.0.1"), 80)
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("81.2.69.160", "81.2.69.0/24"),
+        ("::ffff:81.2.69.160", "81.2.69.0/24"),
+        ("2a02:1:2:3:4:5:6:7", "2a02:1:2::/48"),
+        ("2a02:1:2:3::%eth0", "2a02:1:2::/48"),
+        *((each, "") for each in ("", "x", "10.0.0.1", "127.0.0.1", "::1", "fe80::1%eth0")),
+        *((each, "") for each in ("::ffff:10.0.0.1", "81.2.69.160:80", "unix:", "2130706433")),
+    ],
+)
+def test_the_network_of_a_public_address(text, network):
+    assert public_network(text, {4: 24, 6: 48}) == network

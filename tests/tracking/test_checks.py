@@ -13,6 +13,17 @@ WRONG = {
     "AFFILIATE_TRACKING_CLIENT_IDS": [True, "hook", 3],
     "AFFILIATE_TRACKING_SAMPLE": [True, -0.1, 1.1, "0.5", None, float("nan")],
     "AFFILIATE_TRACKING_EXCLUDE": ["/admin/", ["admin/"], [None], None],
+    "AFFILIATE_TRACKING_LIMITS": [
+        None,
+        "100/s",
+        {"network": "1/s"},
+        {"address": 100},
+        {"address": "0/s"},
+        {"address": "1/w"},
+        {"address": "1 / s"},
+        {"key": "1000000000/d"},
+        {"key": ""},
+    ],
     "AFFILIATE_TRACKING_SINK": [
         None,
         "redis",

@@ -2,9 +2,11 @@
 
 from .customers import Customer, Identity
 from .hits import Erased, Hit, HitKey
+from .limits import Allowance
 from .properties import EventType, Property, make_public_key
 
 __all__ = [
+    "Allowance",
     "Customer",
     "Erased",
     "EventType",

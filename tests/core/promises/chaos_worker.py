@@ -52,7 +52,7 @@ from affiliations.signing import new_webhook_id  # noqa: E402
 from tests.referrals.promises import registrar  # noqa: E402
 from tests.rewards.promises import payer, trader  # noqa: E402
 from tests.shop.models import Order  # noqa: E402
-from tests.tracking.promises import crowd, hit_writer  # noqa: E402
+from tests.tracking.promises import crowd, hit_writer, poster  # noqa: E402
 
 try:
     from django.tasks import task
@@ -272,6 +272,7 @@ ROLES: dict[str, Callable[..., None]] = {
     "report": registrar.report,
     "write hits": hit_writer.write,
     "crowd": crowd.crowd,
+    "post": poster.post,
     "run tasks": run_tasks,
     "have tables of tasks": have_tables_of_tasks,
     "admin": lambda *, arguments: django_admin(*arguments),
@@ -378,6 +379,7 @@ BREAKAGES: dict[str, Callable[[], None]] = {
     "forgetful": hit_writer.forgetful,
     "unlocked customers": crowd.unlocked_customers,
     "hits first": crowd.hits_first,
+    "uncounted": poster.uncounted,
 }
 
 
