@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from functools import wraps
-from typing import Any
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any, cast
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -21,7 +23,7 @@ from .identities import Name, identify
 from .models import Hit
 from .properties import Known
 
-__all__ = ["customer", "events", "identities"]
+__all__ = ["customer", "events", "identities", "openapi"]
 
 #: Of hits that only browsers tell of, and robots too.
 BROWSED = frozenset({Hit.Type.PAGEVIEW, Hit.Type.SCREEN})
@@ -208,9 +210,7 @@ def _status(refusal: AffiliationsError) -> int:
 def customer(request: HttpRequest, public_key: str, client_id: str) -> HttpResponse:
     """Tell of a customer whoever knows the property's secret."""
     if request.method not in ("GET", "HEAD"):
-        response = error(405, "method", "only GET may be used here")
-        response.headers["Allow"] = "GET, HEAD"
-        return response
+        return _only_get()
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     secret = token.strip() if kind.lower() == "bearer" else request.GET.get("secret", "")
     # Before the secret is compared, or one more could be tried; whoever knows it gets it back.
@@ -229,4 +229,27 @@ def customer(request: HttpRequest, public_key: str, client_id: str) -> HttpRespo
         return error(404, "client_id", "there is no such customer")
     response = JsonResponse({"customer": shown})
     response.headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+@csrf_exempt
+def openapi(request: HttpRequest) -> HttpResponse:
+    """Answer with the OpenAPI document of all of this, as it is where it is mounted."""
+    if request.method not in ("GET", "HEAD"):
+        return _only_get()
+    here = request.path.removesuffix("/openapi.json")
+    document = _document()
+    paths = {f"{here}{path}": operations for path, operations in document["paths"].items()}
+    return JsonResponse({**document, "paths": paths})
+
+
+@cache
+def _document() -> dict[str, Any]:
+    text = Path(__file__).with_name("openapi.json").read_text(encoding="utf-8")
+    return cast(dict[str, Any], json.loads(text))
+
+
+def _only_get() -> HttpResponse:
+    response = error(405, "method", "only GET may be used here")
+    response.headers["Allow"] = "GET, HEAD"
     return response

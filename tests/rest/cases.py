@@ -33,6 +33,10 @@ class Run:
     mount: str
     #: Values of the last parameter of an address that make it another one, with its own answers.
     elsewhere: frozenset[str] = frozenset()
+    #: Members of bodies in which their fields are.
+    wrapped: tuple[str, ...] = ()
+    #: Whether anything can be deleted.
+    deletes = True
 
     def __init__(self, token: str) -> None:
         self.schema = schemathesis.openapi.from_wsgi(f"{self.mount}/openapi.json", WSGIHandler())
@@ -64,6 +68,12 @@ class Run:
         """Return a value of what is there for some fields and parameters, by their names."""
         raise NotImplementedError
 
+    def skips(self, case: Any) -> bool:
+        """Tell whether a case is none of the operation's, for its address is another's."""
+        return bool(
+            case.method == "GET" and {*(case.path_parameters or {}).values()} & self.elsewhere
+        )
+
     def refuses(self, label: str) -> bool:
         """Tell whether there is anything about an operation that may be wrong."""
         raw = self.operations[label].definition.raw
@@ -90,7 +100,9 @@ class Run:
     def plant(self, case: Any) -> None:
         """Let a case be about what is there, half of the time."""
         planted = self.planted()
-        for holder in (case.body, case.query, case.path_parameters):
+        body = case.body if isinstance(case.body, dict) else {}
+        inside = [body[name] for name in self.wrapped if name in body]
+        for holder in (body, *inside, case.query, case.path_parameters):
             for name in list(holder) if isinstance(holder, dict) else ():
                 value = planted.get(name)
                 if value is not None and self.random.random() < 0.5:
@@ -110,7 +122,7 @@ class Run:
         @given(case=operation.as_strategy(generation_mode=mode))
         def send(case: Any) -> None:
             self.plant(case)
-            if case.method == "GET" and {*(case.path_parameters or {}).values()} & self.elsewhere:
+            if self.skips(case):
                 return
             # Of another host Django itself says, before the API is asked, that it is none of ours.
             headers = case.headers or {}

@@ -34,8 +34,11 @@ from affiliations.referrals import refusals as referrals_refusals
 from affiliations.referrals.exceptions import UnknownProgram
 from affiliations.referrals.models import Program
 from affiliations.restrefusals import Refusals
+from affiliations.tracking import hits, views, wire
+from affiliations.tracking.models import Property
 from tests.links.rest import LinksRun
 from tests.referrals.rest import ReferralsRun
+from tests.tracking.rest import TrackingRun
 
 pytestmark = pytest.mark.django_db
 
@@ -43,7 +46,8 @@ pytestmark = pytest.mark.django_db
 CASES = int(os.environ.get("AFFILIATIONS_CASES", "200000"))
 SHORT, SECONDS = 20_000, 30
 
-each_api = pytest.mark.parametrize("kind", [LinksRun, ReferralsRun], ids=lambda kind: kind.mount)
+RUNS = (LinksRun, ReferralsRun, TrackingRun)
+each_api = pytest.mark.parametrize("kind", RUNS, ids=lambda kind: kind.mount)
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +86,7 @@ def test_every_answer_is_as_the_document_says(kind, number, seconds, capsys):
         found = {status for each, status in run.seen if each == label}
         assert {200, 201, 204} & found, (label, found)
         assert not run.refuses(label) or any(400 <= each < 500 for each in found), (label, found)
-    assert run.deleted
+    assert bool(run.deleted) == run.deletes
 
 
 def open_to_everybody(monkeypatch):
@@ -93,12 +97,14 @@ def open_to_everybody(monkeypatch):
         return access.Caller(None, "x") if right in reading else caller(request, right)
 
     monkeypatch.setattr(access, "caller", let_in)
+    monkeypatch.setattr(Property, "is_secret", lambda self, secret: True)
 
 
 def with_statuses_of_their_own(monkeypatch):
     monkeypatch.setitem(links_refusals.STATUSES, UnknownLink, 410)
     monkeypatch.setattr(referrals_refusals, "UNKNOWN", {})
     monkeypatch.setitem(referrals_refusals.STATUSES, UnknownProgram, 410)
+    monkeypatch.setattr(views, "_status", lambda refusal: 410)
 
 
 def with_half_a_problem(monkeypatch):
@@ -107,16 +113,21 @@ def with_half_a_problem(monkeypatch):
 
     for kind in (Refusals, referrals_refusals.ReferralsRefusals):
         monkeypatch.setattr(kind, "problem", problem)
+    monkeypatch.setattr(
+        views, "error", lambda status, field, *_: JsonResponse({"field": field}, status=status)
+    )
 
 
 def with_html_for_an_error(monkeypatch):
     for kind in (Refusals, referrals_refusals.ReferralsRefusals):
         monkeypatch.setattr(kind, "problem", lambda self, status, *_: HttpResponse(status=status))
+    monkeypatch.setattr(views, "error", lambda status, *_: HttpResponse(status=status))
 
 
 def that_fails(monkeypatch):
     monkeypatch.setattr(services, "find_link", lambda path, **_: Link.objects.get(path=path))
     monkeypatch.setattr(programs, "find", lambda pk: Program.objects.get(name=pk))
+    monkeypatch.setattr(wire, "created_at", lambda told: hits.happened(told["created_at"]))
 
 
 def that_keeps_what_is_deleted(monkeypatch):
@@ -124,16 +135,23 @@ def that_keeps_what_is_deleted(monkeypatch):
     monkeypatch.setattr(programs, "delete", programs.find)
 
 
-@each_api
+TEETH = {
+    open_to_everybody: IgnoredAuth,
+    with_statuses_of_their_own: UndefinedStatusCode,
+    with_half_a_problem: JsonSchemaError,
+    with_html_for_an_error: UndefinedContentType,
+    that_fails: ServerError,
+    that_keeps_what_is_deleted: UseAfterFree,
+}
+
+
 @pytest.mark.parametrize(
-    ("variant", "expected"),
+    ("kind", "variant", "expected"),
     [
-        (open_to_everybody, IgnoredAuth),
-        (with_statuses_of_their_own, UndefinedStatusCode),
-        (with_half_a_problem, JsonSchemaError),
-        (with_html_for_an_error, UndefinedContentType),
-        (that_fails, ServerError),
-        (that_keeps_what_is_deleted, UseAfterFree),
+        pytest.param(kind, variant, expected, id=f"{kind.mount}-{variant.__name__}")
+        for kind in RUNS
+        for variant, expected in TEETH.items()
+        if kind.deletes or expected is not UseAfterFree
     ],
 )
 def test_teeth(kind, variant, expected, monkeypatch):
