@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("affiliations_tracking", "0002_hits"),
+        ("affiliations_tracking", "0003_limits"),
     ]
 
     operations = [
