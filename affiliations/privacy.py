@@ -17,6 +17,7 @@ from django.utils import timezone
 from .conf import settings
 from .models import Callback, CallbackAttempt, Conversion, Reversal, Share, Visitor
 from .querysets import CallbackQuerySet
+from .savepoints import retried
 from .signals import user_exported, user_forgotten
 
 __all__ = ["erase_callbacks", "export_user", "forget_user", "purge", "purge_visitors"]
@@ -152,33 +153,36 @@ def forget_user(user: Any) -> dict[str, int]:
     user itself, its sessions, and other apps' rows are the site's to delete.
     """
     using = router.db_for_write(Visitor)
-    with transaction.atomic(using=using):
-        elsewhere: dict[str, int] = {}
-        visits, _ = _held(user, using)
-        # First: what other apps wait for here may have led to more of the core's.
-        idents = _browsers(visits, using)
-        user_forgotten.send(Visitor, user=user, idents=idents, counts=elsewhere)
-        visits, conversions = _held(user, using)
-        visitors = Visitor.objects.using(using).filter(pk__in=visits)
-        callbacks = Callback.objects.using(using).filter(conversion__in=conversions)
-        # A session may still name these visits. They must not become the user's again, nor be
-        # credited once more for what cannot be told to have converted any longer.
-        visitors.in_window().update(clicked_on=timezone.now() - settings.WINDOW)
-        erased = {
-            "visitors": visitors.update(
-                user=None, ident="", entry_point="", click_id="", sub_ids={}, referrer_host=""
-            ),
-            "conversions": Conversion.objects.using(using)
-            .filter(pk__in=conversions)
-            .update(user=None, **NAMELESS),
-            "reversals": Reversal.objects.using(using)
-            .filter(conversion__in=conversions)
-            .update(**NAMELESS),
-            "canceled": _cancel(callbacks),
-            "callbacks": _erase_content(callbacks),
-            "partners": user.affiliate_partners.count(),
-        }
-        user.affiliate_partners.clear()
+    return retried(lambda: _forget(user, using), using)
+
+
+def _forget(user: Any, using: str) -> dict[str, int]:
+    elsewhere: dict[str, int] = {}
+    visits, _ = _held(user, using)
+    # First: what other apps wait for here may have led to more of the core's.
+    idents = _browsers(visits, using)
+    user_forgotten.send(Visitor, user=user, idents=idents, counts=elsewhere)
+    visits, conversions = _held(user, using)
+    visitors = Visitor.objects.using(using).filter(pk__in=visits)
+    callbacks = Callback.objects.using(using).filter(conversion__in=conversions)
+    # A session may still name these visits. They must not become the user's again, nor be
+    # credited once more for what cannot be told to have converted any longer.
+    visitors.in_window().update(clicked_on=timezone.now() - settings.WINDOW)
+    erased = {
+        "visitors": visitors.update(
+            user=None, ident="", entry_point="", click_id="", sub_ids={}, referrer_host=""
+        ),
+        "conversions": Conversion.objects.using(using)
+        .filter(pk__in=conversions)
+        .update(user=None, **NAMELESS),
+        "reversals": Reversal.objects.using(using)
+        .filter(conversion__in=conversions)
+        .update(**NAMELESS),
+        "canceled": _cancel(callbacks),
+        "callbacks": _erase_content(callbacks),
+        "partners": user.affiliate_partners.count(),
+    }
+    user.affiliate_partners.clear()
     return erased | elsewhere
 
 

@@ -97,9 +97,17 @@ steps = st.lists(
     max_size=15,
     unique_by=lambda step: step[3] if step[0] == "hit" else object(),
 )
-examples = hypothesis_settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+
+
+def examples(number: int) -> hypothesis_settings:
+    return hypothesis_settings(
+        max_examples=number,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+
+
+FEW, MANY = examples(12), examples(400)
 
 
 def check(told: Iterable[Step]) -> None:
@@ -113,16 +121,21 @@ def check(told: Iterable[Step]) -> None:
 
 
 @pytest.mark.django_db
-@examples
+@FEW
 @given(told=steps)
 def test_what_is_erased_goes_and_all_else_is_somebodys(told):
     check(told)
 
 
+@pytest.mark.long
 @pytest.mark.django_db
-@examples
-@given(told=steps, shuffle=st.randoms(use_true_random=False))
-def test_the_order_does_not_matter(told, shuffle):
+@MANY
+@given(told=steps)
+def test_what_is_erased_goes_whatever_is_told(told):
+    check(told)
+
+
+def check_order(told: Iterable[Step], shuffle: random.Random) -> None:
     told = [[*each[:4], ""][: len(each)] for each in told if each[0] != "erase"]
     shuffled = list(told)
     shuffle.shuffle(shuffled)
@@ -133,6 +146,21 @@ def test_the_order_does_not_matter(told, shuffle):
             take(prop, step)
         seen.append(found(prop))
     assert seen[0] == seen[1]
+
+
+@pytest.mark.django_db
+@FEW
+@given(told=steps, shuffle=st.randoms(use_true_random=False))
+def test_the_order_does_not_matter(told, shuffle):
+    check_order(told, shuffle)
+
+
+@pytest.mark.long
+@pytest.mark.django_db
+@MANY
+@given(told=steps, shuffle=st.randoms(use_true_random=False))
+def test_no_order_matters(told, shuffle):
+    check_order(told, shuffle)
 
 
 #: Of whom the names are told as one, in vain.
@@ -162,9 +190,17 @@ def check_apart(prop: Property, told: dict[str, str]) -> None:
 
 
 @pytest.mark.django_db
-@examples
+@FEW
 @given(told=mixed)
 def test_two_users_are_never_one_and_no_hit_is_lost(told):
+    check_mixed(told)
+
+
+@pytest.mark.long
+@pytest.mark.django_db
+@MANY
+@given(told=mixed)
+def test_two_users_are_never_one_whatever_is_told(told):
     check_mixed(told)
 
 
@@ -237,9 +273,9 @@ def test_whoever_is_made_one_with_another_meanwhile_is_erased_all_the_same(monke
 # By many at once
 
 
-def at_random(numbers: Iterable[int], *, erasing: Iterable[int] = ()) -> list[Step]:
+def at_random(numbers: Iterable[int], *, erasing: Iterable[int] = (), seed: int = 0) -> list[Step]:
     """Return what makes all names of each person theirs, in parts, and what they do meanwhile."""
-    choice = random.Random(8)
+    choice = random.Random(seed)
     told: list[Step] = []
     for number in numbers:
         own = names(number)
@@ -263,8 +299,8 @@ def told_at_once(crew: Any, prop: Property, told: list[Step], **options: Any) ->
     return [crew.wait(pid) for pid in pids]
 
 
-def check_crowd(crew: Any, **options: Any) -> None:
-    prop, told = make_property(), at_random(range(1, 7))
+def check_crowd(crew: Any, seed: int = 0, **options: Any) -> None:
+    prop, told = make_property(), at_random(range(1, 7), seed=seed)
     model = Model()
     for step in told:
         model.take(step)
@@ -272,14 +308,14 @@ def check_crowd(crew: Any, **options: Any) -> None:
     assert found(prop) == model.found()
 
 
-def check_erasures(crew: Any, **options: Any) -> None:
+def check_erasures(crew: Any, seed: int = 0, **options: Any) -> None:
     """Erase half of them again and again, and once more when all else has been said."""
     leaving, staying = (1, 2, 3), (4, 5, 6)
-    prop, model, told = make_property(), Model(), at_random(staying)
+    prop, model, told = make_property(), Model(), at_random(staying, seed=seed)
     for step in told:
         model.take(step)
-    told += at_random(leaving, erasing=leaving)
-    random.Random(9).shuffle(told)
+    told += at_random(leaving, erasing=leaving, seed=seed)
+    random.Random(seed).shuffle(told)
     assert told_at_once(crew, prop, told, **options) == [0] * PROCESSES
     for number in leaving:
         erase(number)
@@ -299,20 +335,33 @@ def test_nothing_is_left_of_whom_sixteen_processes_write_of_and_erase(crew):
     check_erasures(crew)
 
 
-@serial
-@pytest.mark.django_db(transaction=True)
-def test_nor_do_sixteen_processes_make_one_of_two_users(crew):
-    choice, prop = random.Random(5), make_property()
+def check_users(crew: Any, seed: int = 0) -> None:
+    choice, prop = random.Random(seed), make_property()
     pool = [each for number in (1, 2, 3, 4) for each in names(number)]
     told: list[Step] = []
     for place in range(240):
-        who = choice.sample(pool, choice.randint(1, 3))
-        if sum(each.startswith("user:") for each in who) < 2:
-            told.append(
-                ["hit", " ".join(who), 1, place, ""] if place % 2 else ["say", " ".join(who)]
-            )
+        one = choice.sample(pool, choice.randint(1, 3))
+        if sum(each.startswith("user:") for each in one) < 2:
+            who = " ".join(one)
+            told.append(["hit", who, 1, place, ""] if place % 2 else ["say", who])
     assert told_at_once(crew, prop, told) == [0] * PROCESSES
     check_apart(prop, {crowd.page(1, step[3]): step[1] for step in told if step[0] == "hit"})
+
+
+@serial
+@pytest.mark.django_db(transaction=True)
+def test_nor_do_sixteen_processes_make_one_of_two_users(crew):
+    check_users(crew)
+
+
+@serial
+@pytest.mark.long
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("check", [check_crowd, check_erasures, check_users])
+def test_nor_however_often_they_do(crew, check):
+    for seed in range(1, 31):
+        check(crew, seed=seed)
+        Property.objects.all().delete()
 
 
 def caught(check: Any, crew: Any, broken: str) -> bool:
