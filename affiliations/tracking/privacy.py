@@ -10,7 +10,7 @@ from django.db import models, router
 from ..money import major
 from . import erasures, stream
 from .identities import Kind, Name
-from .models import Customer, Hit, Identity
+from .models import Customer, Hit, Identity, Property
 from .users import names_of, usable
 
 __all__ = ["export", "forget"]
@@ -35,11 +35,14 @@ def _held(user: Any, idents: Iterable[str], using: str) -> list[int]:
     Not one that is another user's, who has shared a browser.
     """
     rows = Identity.objects.using(using)
+    # An index has them by property: without one, all that there are would be gone through.
+    properties = list(Property.objects.using(using).values_list("pk", flat=True))
+    anywhere = rows.filter(property__in=properties)
     wanted = set(_names(user, idents))
     values = sorted({each.value for each in wanted})
     named: dict[int, set[str]] = {}
     for start in range(0, len(values), BATCH):
-        some = rows.filter(value__in=values[start : start + BATCH])
+        some = anywhere.filter(value__in=values[start : start + BATCH])
         for pk, kind, value in some.values_list("customer", "kind", "value"):
             if Name(kind, value) in wanted:
                 named.setdefault(pk, set()).add(kind)
