@@ -6,7 +6,8 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 from django.db import Error, OperationalError, connections, transaction
@@ -17,8 +18,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Times that a transaction is tried which others were in the way of, and the longest pause.
-TRIES, PAUSE = 6, 0.05
+#: Times that a transaction is tried which others were in the way of, and the longest pause. Sixteen
+#: processes that want the same few rows are in each other's way six times in a row, now and then.
+TRIES, PAUSE = 20, 0.05
 #: SQLSTATE of a failed serialization and of a deadlock; MariaDB's numbers of a changed row, of a
 #: lock that was not had in time, of a deadlock, and of one about the numbers of new rows.
 CONFLICTS = frozenset({"40001", "40P01", 1020, 1205, 1213, 1467})
@@ -39,17 +41,19 @@ def guarded(action: Callable[[], Any], complaint: str, using: str) -> Any:
         return None
 
 
-def retried(action: Callable[[], T], using: str) -> T:
+def retried(action: Callable[[], T], using: str, *, atomic: bool = True) -> T:
     """Do something in a transaction on `using`, again where another one was in its way.
 
     Within a transaction of the caller's it is done once: what came before could not be repeated.
+    What may as well be done twice in part is asked for without `atomic`, and has no transaction.
     """
+    guard = partial(transaction.atomic, using=using) if atomic else nullcontext
     if connections[using].in_atomic_block:
-        with transaction.atomic(using=using):
+        with guard():
             return action()
     for left in range(TRIES - 1, -1, -1):
         try:
-            with transaction.atomic(using=using):
+            with guard():
                 return action()
         except OperationalError as error:
             if not left or not _is_conflict(error):

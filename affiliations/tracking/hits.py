@@ -194,7 +194,7 @@ def record(prop: Known, names: Sequence[Name], hit: NewHit) -> bool:
     if hit.transaction_id:
         return retried(lambda: _once(prop, names, hit, using), using)
     if not stream.is_used():
-        return _written(prop, names, hit, using)
+        return retried(lambda: _written(prop, names, hit, using), using, atomic=False)
     transaction.on_commit(partial(_hand_over, prop, names, hit, using), using)
     return True
 
@@ -204,7 +204,7 @@ def _hand_over(prop: Known, names: Sequence[Name], hit: NewHit, using: str) -> N
     if stream.add(stream.encoded(prop.id, names, number, hit)):
         return
     try:
-        _written(prop, names, hit, using, number)
+        retried(lambda: _written(prop, names, hit, using, number), using, atomic=False)
     except IntegrityError:
         # Redis has taken it after all, and it is written already.
         if not Hit.objects.using(using).filter(pk=number, received_on=hit.received_on).exists():

@@ -29,15 +29,21 @@ def _names(user: Any, idents: Iterable[str]) -> list[Name]:
     return [*names_of(user), *usable([*told, *((Kind.COOKIE, each) for each in idents)])]
 
 
+def _anywhere(using: str) -> models.QuerySet[Identity]:
+    """Return the names in all properties.
+
+    An index has them by property: without one, all that there are would be gone through.
+    """
+    properties = list(Property.objects.using(using).values_list("pk", flat=True))
+    return Identity.objects.using(using).filter(property__in=properties)
+
+
 def _held(user: Any, idents: Iterable[str], using: str) -> list[int]:
     """Return the keys of whoever goes by any of a user's names, in any property.
 
     Not one that is another user's, who has shared a browser.
     """
-    rows = Identity.objects.using(using)
-    # An index has them by property: without one, all that there are would be gone through.
-    properties = list(Property.objects.using(using).values_list("pk", flat=True))
-    anywhere = rows.filter(property__in=properties)
+    rows, anywhere = Identity.objects.using(using), _anywhere(using)
     wanted = set(_names(user, idents))
     values = sorted({each.value for each in wanted})
     named: dict[int, set[str]] = {}
@@ -77,7 +83,7 @@ def _on_their_way(
     for kind, value in rows.values_list("kind", "value"):
         yield Name(kind, value)
     theirs = _names(user, idents)
-    known = Identity.objects.using(rows.db).filter(value__in={each.value for each in theirs})
+    known = _anywhere(rows.db).filter(value__in={each.value for each in theirs})
     yield from set(theirs) - {Name(*each) for each in known.values_list("kind", "value")}
 
 

@@ -5,13 +5,11 @@ takes the same steps one after the other.
 """
 
 import time
-import traceback
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import OperationalError, models
+from django.db import models
 
-from affiliations import savepoints
 from affiliations.savepoints import retried
 from affiliations.tracking import privacy, properties
 from affiliations.tracking.models import Customer, Hit, Identity
@@ -22,8 +20,6 @@ User = get_user_model()
 #: What somebody does, as JSON can hold it: "say" names, a "hit" of names by its number and
 #: transaction id, or "erase" the user of a number.
 Step = list[Any]
-#: Times that a step is taken again.
-PATIENCE = 20
 
 
 def cookies(number: int) -> list[str]:
@@ -66,23 +62,7 @@ def crowd(*, public_key: str, steps: list[Step]) -> None:
     prop = properties.find(public_key)
     assert prop is not None
     for each in steps:
-        insist(prop.row, each)
-
-
-def insist(prop: Any, step: Step) -> None:
-    """Take a step again where the database has refused it, as whoever was told so does.
-
-    Sixteen that want nothing but the same few rows get in each other's way too often at times.
-    """
-    for left in range(PATIENCE, -1, -1):
-        try:
-            take(prop, step)
-        except OperationalError as error:
-            if not left or not savepoints._is_conflict(error):
-                raise
-            traceback.print_exc()
-        else:
-            return
+        take(prop.row, each)
 
 
 # Broken on purpose

@@ -93,11 +93,12 @@ def written_amid_kills(crew, options, *, writers, pause, patience, broken=()):
 
 @pytest.mark.parametrize(
     ("number", "people", "writers", "pause", "least"),
-    [(3000, 100, 3, 0.8, 3), pytest.param(HITS, 5000, 6, 0.6, 100, marks=LONG)],
+    [(6000, 100, 3, 0.4, 3), pytest.param(HITS, 5000, 6, 0.6, 100, marks=LONG)],
 )
 def test_whoever_is_killed(crew, redis_sink, options, number, people, writers, pause, least):
     accept(redis_sink, number, people)
-    options["batch"] = 200
+    # So small that on a fast machine, too, some are killed in the middle.
+    options["batch"] = 100
     kills = written_amid_kills(crew, options, writers=writers, pause=pause, patience=7000)
     chaos.report({"hits": number, "kills": kills})
     assert kills >= least

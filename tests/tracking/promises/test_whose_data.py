@@ -349,8 +349,8 @@ def test_teeth_a_hit_of_whoever_goes_by_a_name_anywhere(monkeypatch):
     world = World()
     statement = hits._statement
 
-    def of_any(vendor, others):
-        text = statement(vendor, others)
+    def of_any(*shape):
+        text = statement(*shape)
         return text.replace("i.property_id = %s AND", "(i.property_id = %s OR 1 = 1) AND")
 
     monkeypatch.setattr(hits, "_statement", of_any)
