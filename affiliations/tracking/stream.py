@@ -46,8 +46,10 @@ __all__ = [
     "forget",
     "is_installed",
     "is_used",
+    "named",
     "next_number",
     "numbered",
+    "property_of",
     "received",
     "waiting",
     "whose",
@@ -249,10 +251,24 @@ class Message(NamedTuple):
     line: bytes
 
 
-def whose(told: bytes) -> tuple[int, list[Name]]:
-    """Return the property, and the names of who it is."""
-    property_id, *rest = told.decode().split("\t")
-    return int(property_id), [Name(*each) for each in zip(rest[::2], rest[1::2], strict=True)]
+def property_of(told: bytes) -> int:
+    """Return in which property it is that a message says whose it is."""
+    return int(told.partition(b"\t")[0])
+
+
+def whose(told: bytes) -> list[str]:
+    """Return the names of whose a message is, each as `named` takes it."""
+    text = told.decode()
+    property_id, *rest = text.split("\t")
+    if len(rest) == 2:
+        return [text]
+    return [f"{property_id}\t{kind}\t{rest[2 * n + 1]}" for n, kind in enumerate(rest[::2])]
+
+
+def named(told: str) -> tuple[int, Name]:
+    """Return the property and the name."""
+    property_id, kind, value = told.split("\t")
+    return int(property_id), Name(kind, value)
 
 
 def received(line: bytes) -> datetime:
@@ -313,6 +329,11 @@ class Reader:
         )
         return self._messages(found[0][1]) if found else []
 
+    def next(self, most: int, written: Collection[Message], wait: float = 0.0) -> list[Message]:
+        """Let go what is written, and return the next messages."""
+        self.done(written)
+        return self.read(most, wait)
+
     def own(self, most: int) -> list[Message]:
         """Return up to so many messages that it was given itself, and has not written."""
         found: Any = self._redis.xreadgroup(GROUP, self.name, {self.stream: "0"}, count=most)
@@ -327,7 +348,8 @@ class Reader:
 
     def done(self, messages: Collection[Message]) -> None:
         """Say that messages are written, and let them go."""
-        self._let_go(messages)
+        if messages:
+            self._let_go(messages)
 
     def give_up(self, message: Message) -> None:
         """Put a message aside that cannot be written."""

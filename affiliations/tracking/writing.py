@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import Event
 from typing import Any
@@ -27,7 +28,7 @@ from .. import faults
 from ..savepoints import retried
 from . import erasures, hits, stream
 from .exceptions import TooManyNames
-from .identities import Name, identify, introduce
+from .identities import identify, introduce
 from .models import Erased, Hit, Identity, Property
 from .stream import Message, Reader
 
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 #: Messages that are written in one transaction, and after how many seconds those of somebody who
 #: has not written them yet are taken over.
-BATCH, CLAIM_AFTER = 2000, 60.0
+BATCH, CLAIM_AFTER = 5000, 60.0
 #: Names that are looked up by one query, rows that are written by one where there is no COPY.
 AT_ONCE = 500
 #: Times that others may have written some of the same hits meanwhile.
@@ -46,8 +47,8 @@ TURNS = 5
 #: another try where the database or Redis cannot be had, at most.
 WAIT, TEND_EVERY, LONGEST_PAUSE = 1.0, 15.0, 30.0
 
-Whose = tuple[int, list[Name]]
-Found = dict[tuple[int, Name], tuple[int, int]]
+#: Identities and their customers, by the properties, kinds and values that stand in messages.
+Found = dict[str, tuple[int, int]]
 
 
 def write(messages: Sequence[Message], *, again: bool) -> None:
@@ -69,9 +70,9 @@ def write(messages: Sequence[Message], *, again: bool) -> None:
 
 
 def _write(messages: Sequence[Message], using: str, again: bool) -> None:
-    whose = {each: stream.whose(each) for each in {each.whose for each in messages}}
-    there = erasures.hold({property_id for property_id, _ in whose.values()}, using)
-    whose = {told: who for told, who in whose.items() if who[0] in there}
+    told = {each.whose for each in messages}
+    there = erasures.hold({stream.property_of(each) for each in told}, using)
+    whose = {each: stream.whose(each) for each in told if stream.property_of(each) in there}
     messages = _not_erased([each for each in messages if each.whose in whose], whose, using)
     owners = _identities({each.whose: whose[each.whose] for each in messages}, using)
     rows = [(each.line, owners[each.whose]) for each in messages]
@@ -81,13 +82,16 @@ def _write(messages: Sequence[Message], using: str, again: bool) -> None:
         _put(rows, using)
 
 
-def _not_erased(messages: list[Message], whose: dict[bytes, Whose], using: str) -> list[Message]:
+def _not_erased(
+    messages: list[Message], whose: dict[bytes, list[str]], using: str
+) -> list[Message]:
     erased = erasures.known(using)
     if not erased:
         return messages
     until = {}
-    for told, (_, names) in whose.items():
-        moments = [erased[digest] for digest in map(erasures.digest_of, names) if digest in erased]
+    for told, who in whose.items():
+        digests = [erasures.digest_of(stream.named(each)[1]) for each in who]
+        moments = [erased[each] for each in digests if each in erased]
         if moments:
             until[told] = max(moments)
     return [
@@ -97,7 +101,7 @@ def _not_erased(messages: list[Message], whose: dict[bytes, Whose], using: str) 
     ]
 
 
-def _identities(whose: dict[bytes, Whose], using: str) -> dict[bytes, int]:
+def _identities(whose: dict[bytes, list[str]], using: str) -> dict[bytes, int]:
     """Return the identities that hits belong to, which nobody erases now, made if need be."""
     found = _locked(whose.values(), using)
     unknown = {told: who for told, who in whose.items() if not _is_one(who, found)}
@@ -105,50 +109,66 @@ def _identities(whose: dict[bytes, Whose], using: str) -> dict[bytes, int]:
         _introduce(unknown, using)
         found |= _locked(unknown.values(), using)
     # They may not be one person's even now: other names of them are another user's.
-    return {told: found[property_id, names[0]][0] for told, (property_id, names) in whose.items()}
+    return {told: found[who[0]][0] for told, who in whose.items()}
 
 
-def _is_one(who: Whose, found: Found) -> bool:
-    property_id, names = who
-    customers = {found[key][1] if (key := (property_id, each)) in found else 0 for each in names}
-    return len(customers) == 1 and 0 not in customers
+def _is_one(who: list[str], found: Found) -> bool:
+    if len(who) == 1:
+        return who[0] in found
+    customers = {found[each][1] if each in found else None for each in who}
+    return len(customers) == 1 and None not in customers
 
 
-def _introduce(unknown: dict[bytes, Whose], using: str) -> None:
+def _introduce(unknown: dict[bytes, list[str]], using: str) -> None:
     """Say of the names of each that they are one person's."""
     singles = {}
     if connections[using].features.can_return_rows_from_bulk_insert:
-        singles = {told: who for told, who in unknown.items() if len(who[1]) == 1}
-        introduce([(property_id, names[0]) for property_id, names in singles.values()], using)
+        singles = {told: who for told, who in unknown.items() if len(who) == 1}
+        introduce([stream.named(who[0]) for who in singles.values()], using)
     # In the same order everywhere, as far as one can.
     for told in sorted(unknown.keys() - singles.keys()):
-        property_id, names = unknown[told]
+        prop = Property(pk=stream.property_of(told))
+        names = [stream.named(each)[1] for each in unknown[told]]
         try:
-            identify(Property(pk=property_id), names)
+            identify(prop, names)
         except TooManyNames:
-            identify(Property(pk=property_id), names[:1])
+            identify(prop, names[:1])
 
 
-def _locked(whose: Iterable[Whose], using: str) -> Found:
+def _locked(whose: Iterable[list[str]], using: str) -> Found:
     """Return the identities and customers of names, which nobody erases now."""
-    wanted = {(property_id, each) for property_id, names in whose for each in names}
-    values = sorted({each.value for _, each in wanted})
-    connection, found = connections[using], {}
-    table = Identity._meta.db_table
+    values: dict[str, set[str]] = {}
+    for who in whose:
+        for each in who:
+            property_id, _, value = each.split("\t")
+            values.setdefault(property_id, set()).add(value)
+    connection, found = connections[using], Found()
     with connection.cursor() as cursor:
-        for start in range(0, len(values), AT_ONCE):
-            some = values[start : start + AT_ONCE]
-            places = ", ".join(["%s"] * len(some))
-            cursor.execute(
-                f"SELECT i.property_id, i.kind, i.value, i.id, i.customer_id FROM {table} i "  # noqa: S608 # nosec B608
-                f"WHERE i.value IN ({places}) {hits.HELD[connection.vendor]}",
-                some,
-            )
-            for property_id, kind, value, *keys in cursor.fetchall():
-                name = (property_id, Name(kind, value))
-                if name in wanted:
-                    found[name] = tuple(keys)
+        for property_id, theirs in values.items():
+            for some in _in_parts(sorted(theirs), connection.vendor):
+                cursor.execute(_lookup(connection.vendor, len(some)), [property_id, *some])
+                for kind, value, identity, customer in cursor.fetchall():
+                    found[f"{property_id}\t{kind}\t{value}"] = identity, customer
     return found
+
+
+def _in_parts(values: list[str], vendor: str) -> Iterator[list[Any]]:
+    if vendor == "postgresql":
+        # As an array: for each place of its own the driver takes as long as for the row.
+        yield [values]
+        return
+    for start in range(0, len(values), AT_ONCE):
+        yield values[start : start + AT_ONCE]
+
+
+def _lookup(vendor: str, number: int) -> str:
+    places = "= ANY(%s)" if vendor == "postgresql" else f"IN ({', '.join(['%s'] * number)})"
+    # By property: no index begins with the value.
+    return (
+        "SELECT i.kind, i.value, i.id, i.customer_id "  # noqa: S608 # nosec B608
+        f"FROM {Identity._meta.db_table} i WHERE i.property_id = %s AND i.value {places} "
+        + hits.HELD[vendor]
+    )
 
 
 def _new(rows: list[tuple[bytes, int]], using: str) -> Iterator[tuple[bytes, int]]:
@@ -235,25 +255,38 @@ class Writer:
     def _run(self, reader: Reader, loop: bool) -> None:
         # What it had when something went wrong.
         while messages := reader.own(self.batch):
-            self._write(reader, messages, again=True)
-        while not self._stopped.is_set():
-            messages, again = self._claimed(reader), True
-            if not messages:
-                messages, again = reader.read(self.batch, WAIT if loop else 0), False
-            if messages:
-                self._write(reader, messages, again=again)
-            elif not loop:
-                return
+            reader.done(self._write(messages, reader, again=True))
+        ahead: Future[list[Message]] | None = None
+        written: list[Message] = []
+        # One that speaks with Redis while this one waits for the database.
+        with ThreadPoolExecutor(1, "affiliations-redis") as pool:
+            while ahead or not self._stopped.is_set():
+                if not ahead and self._is_time_to_tend():
+                    reader.done(written)
+                    written = []
+                    self._take_over(reader)
+                if ahead:
+                    messages = ahead.result()
+                else:
+                    messages, written = reader.next(self.batch, written, WAIT * loop), []
+                ahead = None
+                if messages and not (self._stopped.is_set() or self._is_time_to_tend()):
+                    ahead, written = pool.submit(reader.next, self.batch, written), []
+                if messages:
+                    written += self._write(messages, reader, again=False)
+                elif not loop:
+                    break
+        reader.done(written)
 
-    def _claimed(self, reader: Reader) -> list[Message]:
-        if time.monotonic() - self._tended < min(TEND_EVERY, self.claim_after):
-            return []
-        found = reader.claim(self.batch)
-        if not found:
-            # There may be more, else.
-            self._tended = time.monotonic()
-            self._tend(reader.tend())
-        return found
+    def _is_time_to_tend(self) -> bool:
+        return time.monotonic() - self._tended >= min(TEND_EVERY, self.claim_after)
+
+    def _take_over(self, reader: Reader) -> None:
+        """Write what those have not written who are gone, and forget them."""
+        while messages := reader.claim(self.batch):
+            reader.done(self._write(messages, reader, again=True))
+        self._tended = time.monotonic()
+        self._tend(reader.tend())
 
     def _tend(self, oldest: float | None) -> None:
         """Forget erasures that are older than any message."""
@@ -261,20 +294,21 @@ class Writer:
         using = router.db_for_write(Erased)
         Erased.objects.using(using).filter(erased_on__lt=before).delete()
 
-    def _write(self, reader: Reader, messages: list[Message], *, again: bool) -> None:
+    def _write(self, messages: list[Message], reader: Reader, *, again: bool) -> list[Message]:
+        """Write messages, and return those to let go, as all but what is put aside."""
         try:
             write(messages, again=again)
         except (DataError, IntegrityError, ValueError):
-            self._one_by_one(reader, messages)
-            return
+            messages = self._one_by_one(messages, reader)
         if faults.POINT:
             faults.reach("hits-committed")
-        reader.done(messages)
         self.written += len(messages)
         self.report(self.written)
+        return messages
 
-    def _one_by_one(self, reader: Reader, messages: list[Message]) -> None:
+    def _one_by_one(self, messages: list[Message], reader: Reader) -> list[Message]:
         """Write what can be written of some messages, and put the others aside."""
+        written = []
         for each in messages:
             try:
                 write([each], again=True)
@@ -283,6 +317,5 @@ class Writer:
                 reader.give_up(each)
                 self.failed += 1
             else:
-                reader.done([each])
-                self.written += 1
-        self.report(self.written)
+                written.append(each)
+        return written

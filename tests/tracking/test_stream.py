@@ -624,4 +624,5 @@ def test_a_name_is_what_it_was():
         "{}",
     )
     first = stream.encoded(7, who, 1, told).encode().partition(b"\n")[0]
-    assert stream.whose(first) == (7, who)
+    assert [stream.named(each) for each in stream.whose(first)] == [(7, each) for each in who]
+    assert stream.property_of(first) == 7
