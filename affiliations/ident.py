@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.apps import apps
+from django.conf import settings as django_settings
 from django.core import signing
 from django.utils.cache import patch_vary_headers
 
@@ -32,12 +33,18 @@ SALT = "affiliations.ident.v1"
 class _Ident:
     value: str
     to_write: bool = False
+    #: As the browser has it, signed.
+    cookie: str = ""
 
 
 def _of(request: HttpRequest) -> _Ident:
     known: _Ident | None = getattr(request, ATTRIBUTE, None)
     if known is None:
-        known = _Ident(of_cookie(request.COOKIES.get(settings.COOKIE_NAME, "")))
+        cookie = request.COOKIES.get(settings.COOKIE_NAME, "")
+        value = of_cookie(cookie)
+        # Where a key is on its way out, it is signed anew, by the other one.
+        is_kept = value and not django_settings.SECRET_KEY_FALLBACKS
+        known = _Ident(value, cookie=cookie if is_kept else "")
         setattr(request, ATTRIBUTE, known)
     return known
 
@@ -98,7 +105,7 @@ def write(request: HttpRequest, response: HttpResponseBase) -> None:
         if known.value:
             response.set_cookie(
                 settings.COOKIE_NAME,
-                signing.Signer(salt=SALT).sign(known.value),
+                known.cookie or signing.Signer(salt=SALT).sign(known.value),
                 max_age=settings.WINDOW,
                 secure=request.is_secure(),
                 httponly=True,

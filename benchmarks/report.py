@@ -43,7 +43,7 @@ def figure(value: float | bool | None, unit: str) -> str:
     if isinstance(value, int) or abs(value) >= 100:
         text = f"{value:.0f}"
     elif abs(value) < 0.1 and unit == "×":
-        text = f"{value:.1g}"
+        text = f"{value:.2g}"
     else:
         text = f"{value:.{2 if abs(value) < 10 else 1}f}"
     space = "" if unit == "×" else " "

@@ -19,6 +19,7 @@ import math
 import os
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from threading import Lock
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -86,7 +87,12 @@ def address_of(request: Any) -> str:
     Goes by REMOTE_ADDR, which a site behind a proxy has to set itself. An address that is not of
     the public Internet is a proxy's, or the site's own: everybody behind it would be one.
     """
-    return addresses.public_network(request.META.get("REMOTE_ADDR", ""), PREFIXES)
+    return _network(request.META.get("REMOTE_ADDR", ""))
+
+
+@lru_cache(maxsize=1024)
+def _network(text: str) -> str:
+    return addresses.public_network(text, PREFIXES)
 
 
 def take(limit: str, whose: str, *, by: str = "") -> Taken:

@@ -119,6 +119,26 @@ def client() -> redis.Redis:
     return _client_of(settings.TRACKING_SINK, settings.TRACKING_SINK_PASSWORD)
 
 
+class _Own(threading.local):
+    """A connection of each thread, by which hits are put in.
+
+    To get one from the pool for each hit, and give it back, takes longer than to put it in.
+    """
+
+    key: tuple[Any, ...] = ()
+    connection: Any = None
+
+
+_own = _Own()
+
+
+def _connection() -> Any:
+    key = os.getpid(), settings.TRACKING_SINK, settings.TRACKING_SINK_PASSWORD
+    if _own.key != key:
+        _own.key, _own.connection = key, client().connection_pool.make_connection()
+    return _own.connection
+
+
 def errors() -> tuple[type[Exception], ...]:
     """Return what is raised where Redis cannot be had, or does not do as it is told."""
     return redis.RedisError, OSError
@@ -219,15 +239,29 @@ def add(message: str) -> bool:
     if time.monotonic() < _down_until:
         return False
     try:
-        # Not by xadd(), which takes as long again to look at what it is given.
-        client().execute_command(  # type: ignore[no-untyped-call]
-            "XADD", settings.TRACKING_STREAM, "*", MEMBER, message
-        )
+        _put("XADD", settings.TRACKING_STREAM, "*", MEMBER, message)
     except errors() as error:
         _down_until = time.monotonic() + PAUSE
         logger.error("Redis takes no hits, which are written at once instead: %s", error)
         return False
     return True
+
+
+def _put(*command: Any) -> None:
+    connection = _connection()
+    try:
+        try:
+            connection.send_command(*command)
+            connection.read_response()
+        except redis.ConnectionError:
+            # Idle, it may have been closed by the other side. What is put in twice is written once.
+            connection.disconnect()
+            connection.send_command(*command)
+            connection.read_response()
+    except (redis.ConnectionError, redis.TimeoutError, OSError):
+        # An answer that comes late would be taken for that of the next command.
+        connection.disconnect()
+        raise
 
 
 # To take them out
@@ -313,7 +347,9 @@ class Reader:
         self.stream = settings.TRACKING_STREAM
         self.name = uuid4().hex
         self.claim_after = int(claim_after * 1000)
-        self._redis = client()
+        self._redis = redis.Redis(connection_pool=client().connection_pool)
+        # As it comes: to make a dictionary of each message takes longer than to read it.
+        self._redis.set_response_callback("XREADGROUP", lambda answer, **options: answer)
         try:
             self._redis.xgroup_create(self.stream, GROUP, "0", mkstream=True)
         except redis.ResponseError as error:
@@ -327,7 +363,7 @@ class Reader:
         found: Any = self._redis.xreadgroup(
             GROUP, self.name, {self.stream: ">"}, count=most, block=block
         )
-        return self._messages(found[0][1]) if found else []
+        return self._messages(_entries(found))
 
     def next(self, most: int, written: Collection[Message], wait: float = 0.0) -> list[Message]:
         """Let go what is written, and return the next messages."""
@@ -337,7 +373,7 @@ class Reader:
     def own(self, most: int) -> list[Message]:
         """Return up to so many messages that it was given itself, and has not written."""
         found: Any = self._redis.xreadgroup(GROUP, self.name, {self.stream: "0"}, count=most)
-        return self._messages(found[0][1])
+        return self._messages(_entries(found))
 
     def claim(self, most: int) -> list[Message]:
         """Return up to so many messages that somebody was given and has not written since."""
@@ -382,8 +418,22 @@ class Reader:
             pipe.execute()
 
     def _messages(self, entries: Any) -> list[Message]:
-        found = []
+        found, gone = [], []
         for place, members in entries:
-            who, _, line = members[MEMBER].partition(b"\n")
+            if not members:
+                gone.append(place)
+                continue
+            told = members[MEMBER] if isinstance(members, dict) else members[1]
+            who, _, line = told.partition(b"\n")
             found.append(Message(place, who, line))
+        if gone:
+            # Somebody has deleted them by hand.
+            self._redis.xack(self.stream, GROUP, *gone)
         return found
+
+
+def _entries(answer: Any) -> Any:
+    """Return what is in the one stream that was read, in either version of Redis' protocol."""
+    if not answer:
+        return []
+    return next(iter(answer.values())) if isinstance(answer, dict) else answer[0][1]

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 
@@ -99,7 +98,7 @@ def identities(request: HttpRequest, told: dict[str, Any], prop: Known) -> HttpR
     found = _names(request, told, prop, wire.names(told))
     if found:
         identify(prop.row, found)
-    return JsonResponse({}, status=201 if found else 200)
+    return _written(bool(found))
 
 
 @answered("event")
@@ -109,13 +108,17 @@ def events(request: HttpRequest, told: dict[str, Any], prop: Known) -> HttpRespo
     is_robot = hit.type in BROWSED and bots.is_bot(request.META.get("HTTP_USER_AGENT", ""))
     found = [] if is_robot else _names(request, told, prop, wire.names(told, is_event=True))
     is_new = bool(found) and hits.record(prop, found, hit)
-    return JsonResponse({}, status=201 if is_new else 200)
+    return _written(is_new)
 
 
 def _within(limit: str, whose: str) -> None:
     taken = limits.take(limit, whose)
     if taken.wait:
         raise Refused(429, LIMITED[limit], TOO_MANY, taken.wait)
+
+
+def _written(is_new: bool) -> HttpResponse:
+    return HttpResponse(b"{}", "application/json", 201 if is_new else 200)
 
 
 def _body(request: HttpRequest) -> dict[str, Any]:
@@ -137,7 +140,7 @@ def _property(request: HttpRequest, told: dict[str, Any]) -> Known:
         raise Refused(401, "public_key", "there is no property with this key")
     if not prop.row.active:
         raise Refused(403, "public_key", "the property is disabled")
-    origin = request.headers.get("Origin")
+    origin = request.META.get("HTTP_ORIGIN")
     if origin and not (_is_own(request, origin) or origin in prop.origins):
         raise Refused(403, "Origin", "the property is not written to from there")
     return prop
@@ -150,7 +153,7 @@ def _names(request: HttpRequest, told: dict[str, Any], prop: Known, who: wire.To
     """
     if middleware.asks_not_to_be_tracked(request):
         return []
-    origin = request.headers.get("Origin", "")
+    origin = request.META.get("HTTP_ORIGIN", "")
     theirs = recording.their_cookie(prop) in request.COOKIES
     # What programs tell of, and other sites' pages of names of theirs, they have the consent for.
     is_ours = theirs or bool(ident.read(request)) or _is_own(request, origin)
@@ -168,29 +171,30 @@ def _names(request: HttpRequest, told: dict[str, Any], prop: Known, who: wire.To
 def _preflight(request: HttpRequest) -> HttpResponse:
     response = HttpResponse(status=204)
     response.headers["Allow"] = "POST, OPTIONS"
-    origin = request.headers.get("Origin", "")
+    origin = request.META.get("HTTP_ORIGIN", "")
     if origin and (_is_own(request, origin) or properties.may_write(origin)):
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Allow-Methods"] = "POST"
         response.headers["Access-Control-Allow-Headers"] = "Content-Type"
         response.headers["Access-Control-Max-Age"] = str(MAX_AGE)
-    patch_vary_headers(response, ("Origin",))
+    response.headers["Vary"] = "Origin"
     return response
 
 
 def _shared(request: HttpRequest, response: HttpResponse, prop: Known | None) -> HttpResponse:
     """Let the page of an origin that may write read the answer."""
-    origin = request.headers.get("Origin", "")
+    origin = request.META.get("HTTP_ORIGIN", "")
     if origin and prop is not None and origin in prop.origins:
         response.headers["Access-Control-Allow-Origin"] = origin
-    patch_vary_headers(response, ("Origin",))
+    # Nobody else has said anything of it yet.
+    response.headers["Vary"] = "Origin"
     return response
 
 
 def _is_own(request: HttpRequest, origin: str) -> bool:
     if origin == "null":
         # So a page says it, in a beacon, that tells nobody where one comes from.
-        return request.headers.get("Sec-Fetch-Site") == "same-origin"
+        return request.META.get("HTTP_SEC_FETCH_SITE") == "same-origin"
     # Without the scheme, which a proxy may have changed.
     return origin.partition("://")[2] == request.get_host()
 

@@ -12,7 +12,7 @@ from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from affiliations import partners, remembered, visits
-from affiliations.ident import SALT
+from affiliations.ident import SALT, of_cookie
 from affiliations.middleware import (
     AffiliateMiddleware,
     AffiliateVisitorsRegistrationMiddleware,
@@ -347,6 +347,22 @@ def test_a_value_signed_for_something_else_is_no_ident(client, settings):
     assert client.get("/whoami/").json()["visitor"] is None
     client.cookies["affiliate_ident"] = Signer(salt=SALT).sign(visitor.ident)
     assert client.get("/whoami/").json()["visitor"] == visitor.pk
+
+
+def test_a_cookie_is_signed_anew_where_the_key_is_on_its_way_out(client, settings):
+    settings.AFFILIATE_COOKIE = True
+    partner = make_partner()
+    refer(client, partner)
+    signed = client.cookies["affiliate_ident"].value
+    refer(client, partner)
+    assert client.cookies["affiliate_ident"].value == signed
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new" * 20, [settings.SECRET_KEY]
+    refer(client, partner)
+    anew = client.cookies["affiliate_ident"].value
+    assert (anew.partition(":")[0], anew != signed) == (signed.partition(":")[0], True)
+    settings.SECRET_KEY_FALLBACKS = []
+    assert of_cookie(anew)
+    assert not of_cookie(signed)
 
 
 def test_no_cookie_is_set_by_default(both_clients):

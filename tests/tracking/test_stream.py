@@ -240,6 +240,17 @@ def test_what_somebody_wrote_and_did_not_say_so(shop):
     assert sorted(Hit.objects.values_list("identity__value", flat=True)) == ["a", "b", "c"]
 
 
+def test_what_somebody_has_deleted_by_hand(shop, redis_sink, settings):
+    for each in "ab":
+        hit(shop, f"cookie:{each}")
+    gone = stream.Reader(claim_after=0)
+    [first, _] = gone.read(2, 0)
+    redis_sink.xdel(settings.AFFILIATE_TRACKING_STREAM, first.place)
+    assert [each.whose for each in gone.own(2)] == [f"{shop.pk}\tcookie\tb".encode()]
+    assert write_all() == 1
+    assert people(shop) == ["cookie:b"]
+
+
 def test_what_two_write_at_the_same_time(shop):
     """As when one is so slow that another one takes over, and then is fast again."""
     for each in "abc":
