@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 WIDTH = 24
-#: Seconds between two drawings.
-EVERY = 0.1
+#: Seconds between two drawings, and between two lines of figures where there is no terminal.
+EVERY, FIGURES_EVERY = 0.1, 10.0
 
 
 class Progress:
@@ -39,3 +42,23 @@ class Progress:
         if self.shows and self._drawn:
             self.stream.write("\r\033[K", ending="")
             self.stream.flush()
+
+
+def now_and_then(say: Callable[[T, T, float], Any], first: T) -> Callable[[T], None]:
+    """Return what is told how far a command is, of which it tells every ten seconds.
+
+    `say` is given how far it was before, how far it is, and the seconds between the two; it is not
+    called where nothing was done.
+    """
+    last, before = time.monotonic(), first
+
+    def report(now: T) -> None:
+        nonlocal last, before
+        took = time.monotonic() - last
+        if took < FIGURES_EVERY:
+            return
+        if now != before:
+            say(before, now, took)
+        last, before = time.monotonic(), now
+
+    return report

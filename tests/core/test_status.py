@@ -536,7 +536,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(monkeypatch):
 
 
 def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch):
-    monkeypatch.setattr(deliver_command, "time", Ticking(4.0))
+    monkeypatch.setattr("affiliations.management.progress.time", Ticking(4.0))
     lines, out = command(io.StringIO())
     report = lines.in_lines()
     for attempted in (1, 2, 30, 31, 32, 40, 40, 40, 40, 40, 41):

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from affiliations.management import progress
 from affiliations.money import Money
 from affiliations.privacy import forget_user
 from affiliations.tracking import erasures, hits, identities, stream, writing
@@ -565,6 +566,18 @@ def test_the_command_writes_what_waits(shop):
     assert ran("--batch", "2").startswith("5 hits written in ")
     assert Hit.objects.count() == 5
     assert ran().startswith("0 hits written in ")
+
+
+def test_the_command_says_now_and_then_how_far_it_is(shop, monkeypatch):
+    monkeypatch.setattr(progress, "FIGURES_EVERY", 0.0)
+    for each in "abcde":
+        hit(shop, f"cookie:{each}")
+    *lines, _ = ran("--batch", "2").splitlines()
+    assert [each.split(" in ")[0] for each in lines] == [
+        "2 hits written",
+        "2 hits written",
+        "1 hits written",
+    ]
 
 
 def test_the_command_goes_on_until_it_is_stopped(shop, monkeypatch):

@@ -11,11 +11,9 @@ from django.core.management.base import BaseCommand
 
 from ...delivery import Courier, Tally
 from ...models import Callback
-from ..progress import Progress
+from ..progress import Progress, now_and_then
 from ..stopping import stopped_by_signals
 
-#: Seconds between two lines of figures, where there is no terminal.
-FIGURES_EVERY = 10.0
 #: As far as what is due is counted, for the progress bar.
 COUNTED = 100_000
 
@@ -74,20 +72,13 @@ class Command(BaseCommand):
 
     def in_lines(self) -> Callable[[Tally], None]:
         """Return what writes a line of figures now and then, when there was something to do."""
-        last, before = time.monotonic(), Tally(0, 0)
 
-        def report(tally: Tally) -> None:
-            nonlocal last, before
-            took = time.monotonic() - last
-            if took < FIGURES_EVERY:
-                return
-            if tally != before:
-                done = Tally(tally.attempted - before.attempted, tally.delivered - before.delivered)
-                self.stdout.write(figures(done, took))
-                self.stdout.flush()
-            last, before = time.monotonic(), tally
+        def say(before: Tally, now: Tally, took: float) -> None:
+            done = Tally(now.attempted - before.attempted, now.delivered - before.delivered)
+            self.stdout.write(figures(done, took))
+            self.stdout.flush()
 
-        return report
+        return now_and_then(say, Tally(0, 0))
 
     @property
     def progress(self) -> Progress:

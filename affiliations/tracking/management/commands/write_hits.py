@@ -9,13 +9,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ....management.progress import Progress
+from ....management.progress import Progress, now_and_then
 from ....management.stopping import stopped_by_signals
 from ... import stream
 from ...writing import BATCH, CLAIM_AFTER, Writer
-
-#: Seconds between two lines of figures, where there is no terminal.
-FIGURES_EVERY = 10.0
 
 
 def number(text: str) -> int:
@@ -86,17 +83,12 @@ class Command(BaseCommand):
 
     def in_lines(self) -> Callable[[int], None]:
         """Return what writes a line of figures now and then, when there was something to do."""
-        last, before = time.monotonic(), 0
 
-        def report(written: int) -> None:
-            nonlocal last, before
-            took = time.monotonic() - last
-            if took >= FIGURES_EVERY:
-                self.stdout.write(figures(written - before, took))
-                self.stdout.flush()
-                last, before = time.monotonic(), written
+        def say(before: int, now: int, took: float) -> None:
+            self.stdout.write(figures(now - before, took))
+            self.stdout.flush()
 
-        return report
+        return now_and_then(say, 0)
 
 
 def figures(written: int, seconds: float) -> str:
