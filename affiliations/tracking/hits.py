@@ -206,9 +206,12 @@ def _hand_over(prop: Known, names: Sequence[Name], hit: NewHit, using: str) -> N
     try:
         retried(lambda: _written(prop, names, hit, using, number), using, atomic=False)
     except IntegrityError:
-        # Redis has taken it after all, and it is written already.
-        if not Hit.objects.using(using).filter(pk=number, received_on=hit.received_on).exists():
-            raise
+        if Hit.objects.using(using).filter(pk=number, received_on=hit.received_on).exists():
+            # Redis has taken it after all, and it is written already.
+            return
+        # Another hit happens to have the number.
+        number = stream.next_number()
+        retried(lambda: _written(prop, names, hit, using, number), using, atomic=False)
 
 
 def _once(prop: Known, names: Sequence[Name], hit: NewHit, using: str) -> bool:

@@ -115,7 +115,9 @@ def _client_of(url: str, password: str) -> redis.Redis:
 
 
 def client() -> redis.Redis:
-    """Return what speaks with the Redis of the settings."""
+    """Return what speaks with the Redis of the settings; raises OSError without the package."""
+    if not is_installed():
+        raise OSError("there is nothing to speak with it: pip install django-affiliations[redis]")
     return _client_of(settings.TRACKING_SINK, settings.TRACKING_SINK_PASSWORD)
 
 
@@ -141,7 +143,7 @@ def _connection() -> Any:
 
 def errors() -> tuple[type[Exception], ...]:
     """Return what is raised where Redis cannot be had, or does not do as it is told."""
-    return redis.RedisError, OSError
+    return (redis.RedisError, OSError) if is_installed() else (OSError,)
 
 
 # To put hits in
@@ -258,8 +260,8 @@ def _put(*command: Any) -> None:
             connection.disconnect()
             connection.send_command(*command)
             connection.read_response()
-    except (redis.ConnectionError, redis.TimeoutError, OSError):
-        # An answer that comes late would be taken for that of the next command.
+    except BaseException:
+        # Whatever it was: an answer that comes late would be taken for that of the next command.
         connection.disconnect()
         raise
 
@@ -350,6 +352,17 @@ class Reader:
         self._redis = redis.Redis(connection_pool=client().connection_pool)
         # As it comes: to make a dictionary of each message takes longer than to read it.
         self._redis.set_response_callback("XREADGROUP", lambda answer, **options: answer)
+        self.join()
+
+    def join(self) -> None:
+        """Be one of the writers, who may have been forgotten with all else that Redis had."""
+        try:
+            groups: Any = self._redis.xinfo_groups(self.stream)
+        except redis.ResponseError:
+            groups = []  # there is no stream yet
+        # Not made again to see that it is there: a Redis that is full makes nothing.
+        if any(each["name"] == GROUP.encode() for each in groups):
+            return
         try:
             self._redis.xgroup_create(self.stream, GROUP, "0", mkstream=True)
         except redis.ResponseError as error:
@@ -384,12 +397,20 @@ class Reader:
 
     def done(self, messages: Collection[Message]) -> None:
         """Say that messages are written, and let them go."""
-        if messages:
-            self._let_go(messages)
+        if not messages:
+            return
+        places = [each.place for each in messages]
+        # Not in a transaction, in which a Redis that is full does nothing. Whoever is killed in
+        # between leaves what is gone with whom it was given to, where it is found.
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.xdel(self.stream, *places)
+            pipe.xack(self.stream, GROUP, *places)
+            pipe.execute()
 
     def give_up(self, message: Message) -> None:
         """Put a message aside that cannot be written."""
-        self._let_go([message], aside=True)
+        self._redis.xadd(failed(), {MEMBER: message.whose + b"\n" + message.line})
+        self.done([message])
 
     def tend(self) -> float | None:
         """Forget writers that are gone; return the Unix time at which the oldest message came."""
@@ -408,15 +429,6 @@ class Reader:
         if any(each["name"] == self.name.encode() and not each["pending"] for each in consumers):
             self._redis.xgroup_delconsumer(self.stream, GROUP, self.name)
 
-    def _let_go(self, messages: Collection[Message], *, aside: bool = False) -> None:
-        places = [each.place for each in messages]
-        with self._redis.pipeline(transaction=True) as pipe:
-            for each in messages if aside else ():
-                pipe.xadd(failed(), {MEMBER: each.whose + b"\n" + each.line})
-            pipe.xack(self.stream, GROUP, *places)
-            pipe.xdel(self.stream, *places)
-            pipe.execute()
-
     def _messages(self, entries: Any) -> list[Message]:
         found, gone = [], []
         for place, members in entries:
@@ -427,7 +439,7 @@ class Reader:
             who, _, line = told.partition(b"\n")
             found.append(Message(place, who, line))
         if gone:
-            # Somebody has deleted them by hand.
+            # Deleted by hand, or by one who was killed before saying that they are written.
             self._redis.xack(self.stream, GROUP, *gone)
         return found
 

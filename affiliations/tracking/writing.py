@@ -44,8 +44,8 @@ AT_ONCE = 500
 #: Times that others may have written some of the same hits meanwhile.
 TURNS = 5
 #: Seconds to wait for messages, between two looks for those of writers that are gone, and before
-#: another try where the database or Redis cannot be had, at most.
-WAIT, TEND_EVERY, LONGEST_PAUSE = 1.0, 15.0, 30.0
+#: another try where the database or Redis cannot be had: the first one, and at most.
+WAIT, TEND_EVERY, FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0, 0.1, 30.0
 
 #: Identities and their customers, by the properties, kinds and values that stand in messages.
 Found = dict[str, tuple[int, int]]
@@ -236,9 +236,10 @@ class Writer:
         With it, a database or a Redis that cannot be had is waited for; without it, the error is
         raised, and nothing is lost.
         """
-        using, pause, reader = router.db_for_write(Hit), 0.1, None
+        using, pause, reader = router.db_for_write(Hit), FIRST_PAUSE, None
         gone: tuple[type[Exception], ...] = (OperationalError, InterfaceError, *stream.errors())
         while not self._stopped.is_set():
+            before = self.written
             try:
                 reader = reader or Reader(self.claim_after)
                 self._run(reader, loop)
@@ -249,10 +250,12 @@ class Writer:
                     raise
                 logger.error("Hits cannot be written, and wait: %s", error)
             connections[using].close()
+            pause = pause if self.written == before else FIRST_PAUSE
             self._stopped.wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _run(self, reader: Reader, loop: bool) -> None:
+        reader.join()
         # What it had when something went wrong.
         while messages := reader.own(self.batch):
             reader.done(self._write(messages, reader, again=True))

@@ -2,7 +2,9 @@
 
 import logging
 import random
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -10,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
+import redis
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
@@ -390,14 +393,79 @@ def test_what_redis_has_taken_and_did_not_say_so_is_written_once(shop, unheard, 
     assert Hit.objects.count() == 1
 
 
-def test_a_redis_that_is_full(shop, redis_sink, monkeypatch):
-    redis_sink.config_set("maxmemory", 1)
-    try:
-        hit(shop, "cookie:a")
-    finally:
-        redis_sink.config_set("maxmemory", 0)
+def test_a_number_that_another_hit_has(shop, settings, monkeypatch):
+    settings.AFFILIATE_TRACKING_SINK = "redis://127.0.0.1:9/0"
+    numbers = iter([7, 7, 8])
+    monkeypatch.setattr(stream, "next_number", lambda: next(numbers))
+    now = timezone.now()
+    for title in "ab":
+        hit(shop, "cookie:a", title=title, happened_on=now - timedelta(days=1))
+    assert sorted(Hit.objects.values_list("title", flat=True)) == ["a", "b"]
+    assert sorted(Hit.objects.values_list("pk", flat=True)) == [7, 8]
+
+
+def test_without_the_package_hits_are_written_at_once(shop, monkeypatch, caplog):
+    monkeypatch.setattr(stream, "redis", None)
+    monkeypatch.setattr(stream, "_numbers", stream._Numbers())
+    assert hit(shop, "cookie:a") is True
     assert Hit.objects.count() == 1
-    assert write_all() == 0
+    assert "pip install" in caplog.text
+
+
+def test_a_redis_that_has_forgotten_everything(shop, redis_sink, settings):
+    writer = writing.Writer(report=lambda written: written < 2 or writer.stop())
+    thread = threading.Thread(target=lambda: (writer.run(loop=True), connection.close()))
+    thread.start()
+    hit(shop, "cookie:a")
+    until = time.monotonic() + 20
+    while not Hit.objects.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    redis_sink.delete(settings.AFFILIATE_TRACKING_STREAM)
+    hit(shop, "cookie:b")
+    thread.join(20)
+    writer.stop()
+    thread.join(10)
+    assert Hit.objects.count() == 2
+
+
+@pytest.fixture
+def own_redis(tmp_path):
+    """A Redis of the test's own, which it may fill: the other one is everybody's."""
+    server = shutil.which("redis-server")
+    if server is None:
+        pytest.skip("there is no redis-server to start")
+    place = str(tmp_path / "redis.sock")
+    command = [server, "--port", "0", "--unixsocket", place, "--save", "", "--dir", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            client = redis.Redis(unix_socket_path=place)
+            until = time.monotonic() + 10
+            while time.monotonic() < until:
+                with suppress(redis.ConnectionError):
+                    client.ping()
+                    break
+                time.sleep(0.02)
+            yield client, f"unix://{place}"
+        finally:
+            process.terminate()
+
+
+def test_a_redis_that_is_full_takes_nothing_and_is_emptied(shop, own_redis, settings):
+    client, settings.AFFILIATE_TRACKING_SINK = own_redis
+    hit(shop, "cookie:a")
+    assert write_all() == 1
+    hit(shop, "cookie:b")
+    client.config_set("maxmemory", 1)
+    hit(shop, "cookie:c")
+    assert sorted(Hit.objects.values_list("identity__value", flat=True)) == ["a", "c"]
+    assert write_all() == 1
+    assert (Hit.objects.count(), stream.waiting()) == (3, 0)
+
+
+def test_a_stream_that_is_something_else(shop, redis_sink, settings):
+    redis_sink.set(settings.AFFILIATE_TRACKING_STREAM, "else")
+    hit(shop, "cookie:a")
+    assert Hit.objects.count() == 1
 
 
 # Where the database cannot be had, or does not take it
