@@ -27,6 +27,8 @@ DJANGO = ",".join(
 
 # The first that has what an operation answers with a status by its name.
 API = ["django-ninja>=1.6"]
+# DuckDB runs in the process; for SQLite and PostgreSQL Ibis writes SQL, which Django runs.
+ATTRIBUTION = ["ibis-framework[duckdb]>=12.0"]
 BOTS = ["crawler-user-agents>=1.40"]
 # A list of domains, made anew every few days.
 DISPOSABLE = ["disposable-email-domains>=0.0.200"]
@@ -59,6 +61,7 @@ setup(
     ],
     extras_require={
         "api": API,
+        "attribution": ATTRIBUTION,
         "bots": BOTS,
         "disposable": DISPOSABLE,
         "redis": REDIS,
@@ -69,6 +72,7 @@ setup(
         "benchmarks": [*API, *DATABASE_URL, *REDIS, "gunicorn>=25.1", "pinax-referrals>=4.5"],
         "test": [
             *API,
+            *ATTRIBUTION,
             *BOTS,
             *DATABASE_URL,
             *DISPOSABLE,

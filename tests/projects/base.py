@@ -65,6 +65,7 @@ INSTALLED_APPS = [
     "affiliations.rewards",
     "affiliations.referrals",
     "affiliations.tracking",
+    "affiliations.attribution",
     "tests.shop",
 ]
 

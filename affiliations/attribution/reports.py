@@ -1,0 +1,341 @@
+"""Say which touchpoints earned the conversions of a time: by one model, or by several.
+
+    table = attribute(model=["last", "linear"], since=first, until=last, by="channel")
+
+Everything else of the app is a way to here: the command, the page of the admin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import ibis
+import pyarrow as pa
+from django.conf import settings as django_settings
+from django.db import connections, router
+from django.utils import timezone
+
+from ..models import Conversion
+from . import chains, journeys, sources
+from .conf import settings
+from .engines import DIALECTS, Database, DuckDB, Engine, Row
+from .exceptions import InvalidReport
+from .rules import RULES, Parameters
+from .sources import CONVERSIONS, DIMENSIONS, TOUCHPOINTS
+
+__all__ = ["CHAINS", "ENGINES", "MODELS", "attribute", "compare", "durations", "top_paths"]
+
+#: Models that look at all journeys, not at one path alone.
+CHAINS = ("markov", "shapley")
+MODELS = (*RULES, *CHAINS)
+ENGINES = ("duckdb", "database")
+MOST_ORDER = 4
+DAY = 86_400_000_000
+#: Labels of a path that is shown, and paths.
+LONGEST, MOST_PATHS = 10, 1000
+
+SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),
+        ("label", pa.string()),
+        ("currency", pa.string()),
+        ("conversions", pa.float64()),
+        ("amount_minor", pa.int64()),
+        ("paths", pa.int64()),
+        ("touchpoints", pa.int64()),
+        ("effect", pa.float64()),
+    ]
+)
+PATHS = pa.schema(
+    [
+        ("path", pa.list_(pa.string())),
+        ("currency", pa.string()),
+        ("conversions", pa.int64()),
+        ("amount_minor", pa.int64()),
+    ]
+)
+DURATIONS = pa.schema(
+    [("days", pa.int64()), ("conversions", pa.int64()), ("touchpoints", pa.int64())]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a report is asked for; raises InvalidReport, which names the argument."""
+
+    since: datetime
+    until: datetime
+    by: str
+    lookback: timedelta
+    trigger: str = ""
+    lead: str = ""
+    engine: str = "duckdb"
+
+    def __post_init__(self) -> None:
+        if self.by not in DIMENSIONS:
+            raise InvalidReport(f"by: must be one of {', '.join(DIMENSIONS)}, not {self.by!r:.80}")
+        for name in ("since", "until"):
+            moment = getattr(self, name)
+            if not isinstance(moment, datetime):
+                raise InvalidReport(f"{name}: must be a datetime, not {type(moment).__name__}")
+            if timezone.is_aware(moment) != django_settings.USE_TZ:
+                kind = "an aware" if django_settings.USE_TZ else "a naive"
+                raise InvalidReport(f"{name}: must be {kind} datetime")
+        if self.since >= self.until:
+            raise InvalidReport("until: must be later than since")
+        if not isinstance(self.lookback, timedelta) or self.lookback <= timedelta(0):
+            raise InvalidReport("lookback: must be a timedelta above zero")
+        if self.engine not in ENGINES:
+            raise InvalidReport(f"engine: must be one of {', '.join(ENGINES)}")
+
+    @property
+    def back(self) -> int:
+        """The lookback in microseconds."""
+        return self.lookback // timedelta(microseconds=1)
+
+
+@dataclass(slots=True)
+class Report:
+    """An engine that holds what a question is about."""
+
+    engine: Engine
+    question: Question
+    touchpoints: Any
+    rows: Any
+
+    def chain(self, order: int) -> chains.Chain:
+        """Return the chain of all journeys."""
+        asked = self.question
+        counted = journeys.steps(
+            self.touchpoints,
+            self.rows,
+            by=asked.by,
+            since=sources.microseconds(asked.since),
+            until=sources.microseconds(asked.until),
+            order=order,
+        )
+        steps = [
+            *_steps(self.engine.rows(counted.converted), order, converted=True),
+            *_steps(self.engine.rows(counted.lost), order, converted=False),
+        ]
+        try:
+            return chains.Chain(steps, order)
+        except ValueError as error:
+            raise InvalidReport(str(error)) from error
+
+
+def attribute(
+    model: str | Sequence[str] = "last",
+    *,
+    since: datetime,
+    until: datetime,
+    by: str = "partner",
+    lookback: timedelta | None = None,
+    trigger: str = "",
+    lead: str = "",
+    order: int = 1,
+    seed: int = 0,
+    engine: str = "duckdb",
+    source: Any = None,
+) -> pa.Table:
+    """Return what each partner, channel or whatever `by` says has earned of the conversions.
+
+    `model` is one of MODELS, or several. The conversions are those from `since` on and before
+    `until`, of one `trigger` if it is named; each is divided among what its person was touched by
+    up to `lookback` before it, AFFILIATE_ATTRIBUTION_LOOKBACK by default. `lead` names the trigger
+    of leads, which `w_shaped` needs; `order` is the memory of `markov`, 1 to 4; `seed` that of
+    `shapley`'s samples, beyond 12 values of `by`. `engine` is "duckdb", in this process, or
+    "database", in the site's own. `source` is what `manage.py export_touchpoints` has written.
+
+    The columns of the table: model; label, the value of `by`, null for none; currency, null where
+    a conversion has no amount; conversions, the sum of the credits; amount_minor, in minor units;
+    paths, on how many conversions' paths it stands; touchpoints, how often; effect, which part of
+    all conversions would be lost without it, or is its value, by the models `markov` and `shapley`.
+    Rows are in the order of the models, the largest credit first. Conversions that nothing led to
+    are in none of them.
+
+    Raises InvalidReport, which names the argument.
+    """
+    models = _models(model, lead, order)
+    asked = _question(since, until, by, lookback, trigger, lead, engine)
+    with _opened(asked, source) as report:
+        return _attributed(report, models, order, seed)
+
+
+def compare(models: Sequence[str] = MODELS, **asked: Any) -> pa.Table:
+    """Return what `attribute` does, of several models: all that need no lead, by default."""
+    wanted = [each for each in models if each != "w_shaped" or asked.get("lead")]
+    return attribute(wanted, **asked)
+
+
+def _question(
+    since: datetime,
+    until: datetime,
+    by: str,
+    lookback: timedelta | None,
+    trigger: str,
+    lead: str = "",
+    engine: str = "duckdb",
+) -> Question:
+    back = settings.ATTRIBUTION_LOOKBACK if lookback is None else lookback
+    return Question(since, until, by, back, trigger, lead, engine)
+
+
+def _models(model: str | Sequence[str], lead: str, order: int) -> list[str]:
+    models = [model] if isinstance(model, str) else list(model)
+    for each in models:
+        if each not in MODELS:
+            raise InvalidReport(f"model: must be one of {', '.join(MODELS)}, not {each!r:.80}")
+    if not models or len(set(models)) != len(models):
+        raise InvalidReport("model: must name one model, or several different ones")
+    if "w_shaped" in models and not lead:
+        raise InvalidReport("lead: w_shaped needs the trigger of leads")
+    if type(order) is not int or not 1 <= order <= MOST_ORDER:
+        raise InvalidReport(f"order: must be a whole number from 1 to {MOST_ORDER}")
+    return models
+
+
+def parameters() -> Parameters:
+    """Return what the site has chosen of the rules."""
+    first, last = settings.ATTRIBUTION_POSITION
+    half_life = settings.ATTRIBUTION_HALF_LIFE // timedelta(microseconds=1)
+    return Parameters(first, last, half_life)
+
+
+@contextmanager
+def _opened(asked: Question, source: Any) -> Iterator[Report]:
+    using = router.db_for_read(Conversion)
+    if asked.engine == "database" and connections[using].vendor not in DIALECTS:
+        raise InvalidReport(f"engine: {connections[using].vendor} has none, take duckdb")
+    opened: Any = nullcontext(Database(using)) if asked.engine == "database" else DuckDB()
+    with opened as engine:
+        yield _report(engine, asked)
+
+
+def _report(engine: Engine, asked: Question) -> Report:
+    # In this order of names each engine gets the same columns.
+    wanted = ["person", "touch", "touched_at", "is_hit", "channel", asked.by]
+    names = {name: TOUCHPOINTS[name] for name in dict.fromkeys(wanted)}
+    begin = asked.since - asked.lookback
+    raw = engine.load("touchpoints", sources.touchpoints(begin, asked.until), names)
+    touched = engine.keep("arrivals", journeys.arrivals(raw))
+    found = sources.conversions(asked.since, asked.until, asked.trigger)
+    won = engine.load("conversions", found, CONVERSIONS)
+    leads = None
+    if asked.lead:
+        leads = engine.load(
+            "leads", sources.conversions(begin, asked.until, asked.lead), CONVERSIONS
+        )
+    rows = journeys.paths(
+        touched, journeys.with_leads(won, leads, asked.back), by=asked.by, lookback=asked.back
+    )
+    return Report(engine, asked, touched, engine.keep("paths", rows))
+
+
+def _attributed(report: Report, models: Sequence[str], order: int, seed: int) -> pa.Table:
+    rows = journeys.weighed(report.rows, [each for each in models if each in RULES], parameters())
+    effects: dict[str, Mapping[str | None, float]] = {}
+    for model in (each for each in models if each in CHAINS):
+        # Shapley's value has no use for more memory, and would take hours with it.
+        chain = report.chain(order if model == "markov" else 1)
+        if model == "markov":
+            effects[model] = chains.removal_effects(chain)
+        else:
+            effects[model] = chains.shapley_values(chain, seed=seed)
+        rows = journeys.by_effect(rows, model, effects[model])
+    found = report.engine.rows(journeys.totals(journeys.credited(rows, models), models))
+    table = [
+        {
+            "model": model,
+            **{name: each[name] for name in ("label", "currency", "paths", "touchpoints")},
+            "conversions": each[f"conversions_{model}"],
+            "amount_minor": None
+            if each[f"amount_{model}"] is None
+            else int(each[f"amount_{model}"]),
+            "effect": effects[model].get(each["label"]) if model in effects else None,
+        }
+        for model in models
+        for each in found
+    ]
+    table.sort(
+        key=lambda row: (
+            models.index(row["model"]),
+            row["currency"] or "",
+            -round(row["conversions"], 9),
+            row["label"] is None,
+            row["label"] or "",
+        )
+    )
+    return pa.Table.from_pylist(table, schema=SCHEMA)
+
+
+def _steps(rows: Sequence[Row], order: int, *, converted: bool) -> Iterator[chains.Step]:
+    for row in rows:
+        behind = tuple(row[f"back_{n}"] for n in range(row["depth"], 0, -1))
+        ends = row["times"] if row["is_end"] else 0
+        yield chains.Step(
+            behind,
+            row["label"],
+            row["times"],
+            ends if converted else 0,
+            0 if converted else ends,
+        )
+
+
+def top_paths(
+    *,
+    since: datetime,
+    until: datetime,
+    by: str = "channel",
+    lookback: timedelta | None = None,
+    trigger: str = "",
+    engine: str = "duckdb",
+    source: Any = None,
+    most: int = 20,
+) -> pa.Table:
+    """Return the paths by which most conversions came, the most frequent first.
+
+    The columns: path, the labels from the first touchpoint to the last, of which a longer path has
+    its last 10; currency; conversions; amount_minor, what they were worth. The other arguments are
+    those of `attribute`, and so are the errors.
+    """
+    if type(most) is not int or not 1 <= most <= MOST_PATHS:
+        raise InvalidReport(f"most: must be a whole number from 1 to {MOST_PATHS}")
+    asked = _question(since, until, by, lookback, trigger, engine=engine)
+    with _opened(asked, source) as report:
+        wanted = journeys.frequent(report.rows, LONGEST)
+        found = report.engine.rows(wanted.order_by(ibis.desc("conversions")).limit(most * 2))
+    rows = [
+        {
+            "path": [each[f"step_{n}"] for n in range(min(each["length"], LONGEST), 0, -1)],
+            **{name: each[name] for name in ("currency", "conversions", "amount_minor")},
+        }
+        for each in found
+    ]
+    rows.sort(key=lambda row: (-row["conversions"], str(row["path"]), row["currency"] or ""))
+    return pa.Table.from_pylist(rows[:most], schema=PATHS)
+
+
+def durations(
+    *,
+    since: datetime,
+    until: datetime,
+    by: str = "channel",
+    lookback: timedelta | None = None,
+    trigger: str = "",
+    engine: str = "duckdb",
+    source: Any = None,
+) -> pa.Table:
+    """Return how many days people took from their first touchpoint to the conversion.
+
+    The columns: days, whole ones; conversions; touchpoints, how many there were on their paths. The
+    arguments and errors are those of `attribute`.
+    """
+    asked = _question(since, until, by, lookback, trigger, engine=engine)
+    with _opened(asked, source) as report:
+        found = report.engine.rows(journeys.taken(report.rows, DAY))
+    return pa.Table.from_pylist(sorted(found, key=lambda row: row["days"]), schema=DURATIONS)

@@ -1,0 +1,339 @@
+"""Tell of every touchpoint and conversion that the installed apps know, as two relations of SQL.
+
+Touchpoints are the hits of the tracking that brought somebody, the visits of the core, and the
+clicks through links; each column is the same whatever it comes from. Times are whole microseconds
+since 1970, and people are texts, so that every engine orders and joins them alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.db import connections, models, router
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast, Coalesce, NullIf
+from django.utils import timezone
+
+from ..models import Conversion, Visitor
+
+__all__ = [
+    "CONVERSIONS",
+    "DIMENSIONS",
+    "TOUCHPOINTS",
+    "Relation",
+    "conversions",
+    "microseconds",
+    "touchpoints",
+]
+
+#: What a report may tell apart.
+DIMENSIONS = (
+    "partner",
+    "link",
+    "channel",
+    "campaign",
+    "source",
+    "medium",
+    "sub1",
+    "sub2",
+    "sub3",
+    "sub4",
+    "sub5",
+)
+#: Columns, and what Ibis calls their types. `touch` is a number of its own for each touchpoint,
+#: and `is_hit` tells the hits from visits and clicks, which they may be the landing of.
+TOUCHPOINTS = {
+    "person": "string",
+    "who": "string",
+    "touch": "int64",
+    "touched_at": "int64",
+    "is_hit": "int64",
+    **dict.fromkeys(DIMENSIONS, "string"),
+}
+CONVERSIONS = {
+    "conversion": "int64",
+    "person": "string",
+    "who": "string",
+    "converted_at": "int64",
+    "trigger": "string",
+    "amount_minor": "int64",
+    "currency": "string",
+}
+#: Of a visit, or a click through a link: what nobody has said.
+DIRECT = "direct"
+AFFILIATE = "affiliate"
+#: A visit of which the link's own click tells; of the same moment, but by another clock's look.
+SAME = timedelta(minutes=1)
+#: Between the first and the last click of a visit, which are noted one after the other.
+LATER = timedelta(seconds=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Numbers of touchpoints: those of different tables, and of the two moments of a row.
+KINDS = 8
+HIT, VISIT, CLICK = 0, 1, 3
+
+_Text = models.TextField
+
+
+class Relation(NamedTuple):
+    """A query and its parameters, on a database."""
+
+    sql: str
+    params: tuple[Any, ...]
+    using: str
+
+    def only(self, names: Iterable[str]) -> Relation:
+        """Return some of its columns, in this order."""
+        quote = connections[self.using].ops.quote_name
+        columns = ", ".join(map(quote, names))
+        return self._replace(sql=f"SELECT {columns} FROM ({self.sql}) r")  # noqa: S608 # nosec B608
+
+    def batches(self, size: int = 50_000) -> Iterator[list[Any]]:
+        """Run it, and yield its rows, at most so many at a time."""
+        connection = connections[self.using]
+        with connection.chunked_cursor() as cursor:
+            cursor.execute(self.sql, self.params)
+            while rows := cursor.fetchmany(size):
+                yield rows
+
+
+class Microseconds(models.Func):
+    """A moment as whole microseconds since 1970, in UTC."""
+
+    output_field = models.BigIntegerField()
+    arity = 1
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = "CAST(EXTRACT(EPOCH FROM %(expressions)s) * 1000000 AS bigint)"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', %(expressions)s)"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        # A text, in which the fraction of a second, if any, stands from the 21st character on.
+        template = (
+            "(CAST(strftime('%%%%s', substr(%(expressions)s, 1, 19)) AS INTEGER) * 1000000"
+            " + CAST(substr(%(expressions)s, 21, 6) AS INTEGER))"
+        )
+        sql, params = self.as_sql(compiler, connection, template=template, **context)
+        return sql, (*params, *params)
+
+
+class Prefixed(models.Func):
+    """A text with a letter before it, NULL where there is no text."""
+
+    output_field = _Text()
+
+    def __init__(self, letter: str, text: Any) -> None:
+        super().__init__(models.Value(letter, output_field=_Text()), Cast(text, _Text()))
+
+    template = "(%(expressions)s)"
+    arg_joiner = " || "
+
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="CONCAT(%(expressions)s)", arg_joiner=", ", **context
+        )
+
+
+def microseconds(moment: datetime) -> int:
+    """Return whole microseconds from 1970 to a moment; a naive one is by UTC, as rows have it."""
+    aware = moment if timezone.is_aware(moment) else moment.replace(tzinfo=UTC)
+    return (aware - EPOCH) // timedelta(microseconds=1)
+
+
+def _sibling(app: str, name: str) -> Any:
+    """Return a model of a sibling app, None where it is not installed."""
+    if not apps.is_installed(f"affiliations.{app}"):
+        return None
+    return apps.get_model(f"affiliations_{app}", name)
+
+
+def _own(rows: Any, path: str = "property") -> Any:
+    """Keep the rows of the property that this site is, where it says which."""
+    key = getattr(django_settings, "AFFILIATE_TRACKING_PROPERTY", "")
+    return rows.filter(**{f"{path}__public_key": key}) if key else rows
+
+
+def _person(letter: str, user: str, ident: str, pk: str) -> Any:
+    """Return who somebody is who has a user, or a browser, or neither.
+
+    Whoever the tracking knows is its customer.
+    """
+    known: list[Any] = []
+    identity = _sibling("tracking", "Identity")
+    if identity is not None:
+        values = {"user": Cast(models.OuterRef(user), _Text()), "cookie": models.OuterRef(ident)}
+        for kind, value in values.items():
+            rows = _own(identity.objects.filter(kind=kind, value=value)).order_by("customer")
+            known.append(Prefixed("c", models.Subquery(rows.values("customer")[:1])))
+    return Coalesce(
+        *known,
+        Prefixed("u", models.F(user)),
+        Prefixed("i", NullIf(models.F(ident), models.Value("", output_field=_Text()))),
+        Prefixed(letter, models.F(pk)),
+    )
+
+
+def _said(name: str) -> Any:
+    return NullIf(Cast(models.F(name), _Text()), models.Value("", output_field=_Text()))
+
+
+def _nothing() -> Any:
+    return Cast(models.Value(None), _Text())
+
+
+def _row(rows: Any, kind: int, moment: str, **columns: Any) -> Any:
+    """Return the rows with the columns of TOUCHPOINTS, in their order."""
+    columns = {
+        "touch": models.F("pk") * KINDS + kind,
+        "touched_at": Microseconds(models.F(moment)),
+        "is_hit": models.Value(int(kind == HIT), output_field=models.IntegerField()),
+        **columns,
+    }
+    named = {f"aff_{name}": columns.get(name) or _nothing() for name in TOUCHPOINTS}
+    return rows.order_by().annotate(**named).values_list(*named)
+
+
+def _subs(path: str) -> dict[str, Any]:
+    # Of some networks' numbers JSON makes numbers, which are the same text here.
+    return {
+        name: Cast(KeyTextTransform(name, f"{path}sub_ids"), _Text())
+        for name in ("sub1", "sub2", "sub3", "sub4", "sub5")
+    }
+
+
+def _hits(between: Callable[[str], models.Q]) -> Iterator[Any]:
+    hit = _sibling("tracking", "Hit")
+    if hit is None:
+        return
+    # Somebody who came from nowhere that they told of: a page of the site's own tells of itself.
+    came = ~models.Q(channel="") | models.Q(referrer="", type__in=("pageview", "screen"))
+    rows = _own(hit.objects.filter(between("happened_on"), came, is_informational=False))
+    direct = models.Value(DIRECT, output_field=_Text())
+    yield _row(
+        rows,
+        HIT,
+        "happened_on",
+        person=Prefixed("c", models.F("identity__customer")),
+        who=Prefixed("n", models.F("identity_id")),
+        partner=models.F("partner__uid"),
+        link=_said("link"),
+        channel=Coalesce(_said("channel"), direct),
+        campaign=_said("campaign"),
+        source=_said("source"),
+        medium=_said("medium"),
+        **_subs("visitor__"),
+    )
+
+
+def _clicks(between: Callable[[str], models.Q]) -> Iterator[Any]:
+    transaction = _sibling("links", "Transaction")
+    if transaction is None:
+        return
+    for number, (moment, further) in enumerate(_moments("created_on")):
+        yield _row(
+            transaction.objects.filter(between(moment), further),
+            CLICK + number,
+            moment,
+            person=_person("t", "user_id", "ident", "pk"),
+            who=Prefixed("t", models.F("pk")),
+            partner=models.F("link__partner__uid"),
+            link=models.F("path"),
+            channel=models.Value(AFFILIATE, output_field=_Text()),
+            **_subs("visitor__"),
+        )
+
+
+def _visits(between: Callable[[str], models.Q]) -> Iterator[Any]:
+    transaction = _sibling("links", "Transaction")
+    for number, (moment, further) in enumerate(_moments("referred_on")):
+        rows = Visitor.objects.filter(between(moment), further)
+        if transaction is not None:
+            around = (models.OuterRef(moment) - SAME, models.OuterRef(moment) + SAME)
+            told = models.Q(created_on__range=around) | models.Q(clicked_on__range=around)
+            clicks = transaction.objects.filter(told, visitor=models.OuterRef("pk"))
+            rows = rows.filter(~models.Exists(clicks))
+        yield _row(
+            rows,
+            VISIT + number,
+            moment,
+            person=_person("v", "user_id", "ident", "pk"),
+            who=Prefixed("v", models.F("pk")),
+            partner=models.F("partner__uid"),
+            channel=models.Value(AFFILIATE, output_field=_Text()),
+            source=_said("referrer_host"),
+            **_subs(""),
+        )
+
+
+def _moments(first: str) -> Sequence[tuple[str, models.Q]]:
+    """Return the two moments that a row tells of: its first click, and its last if later."""
+    return (first, models.Q()), ("clicked_on", models.Q(clicked_on__gt=models.F(first) + LATER))
+
+
+def touchpoints(since: datetime, until: datetime) -> Relation:
+    """Return the touchpoints from `since` on and before `until`, with the columns of TOUCHPOINTS.
+
+    In no order. What somebody did who is nobody's identity any more is not among them.
+    """
+
+    def between(moment: str) -> models.Q:
+        return models.Q(**{f"{moment}__gte": since, f"{moment}__lt": until})
+
+    using = router.db_for_read(Visitor)
+    parts = [*_hits(between), *_clicks(between), *_visits(between)]
+    return _united([each.using(using) for each in parts], list(TOUCHPOINTS), using)
+
+
+def conversions(since: datetime, until: datetime, trigger: str = "") -> Relation:
+    """Return the conversions from `since` on and before `until`, with the columns of CONVERSIONS.
+
+    Of a `trigger` only, if it is named. Those that were taken back whole are not among them, and of
+    the others the amount is what still stands.
+    """
+    using = router.db_for_read(Conversion)
+    rows = Conversion.objects.using(using).filter(
+        created_on__gte=since, created_on__lt=until, reversed_on=None
+    )
+    if trigger:
+        rows = rows.filter(trigger=trigger)
+    columns = {
+        "conversion": models.F("pk"),
+        "person": _whose(),
+        "who": Prefixed("v", models.F("visitor_id")),
+        "converted_at": Microseconds(models.F("created_on")),
+        "trigger": models.F("trigger"),
+        "amount_minor": models.F("amount_minor") - models.F("reversed_minor"),
+        "currency": _said("currency"),
+    }
+    named = {f"aff_{name}": columns[name] for name in CONVERSIONS}
+    return _united(
+        [rows.order_by().annotate(**named).values_list(*named)], list(CONVERSIONS), using
+    )
+
+
+def _whose() -> Any:
+    of_the_visit = _person("v", "visitor__user_id", "visitor__ident", "visitor_id")
+    if _sibling("tracking", "Identity") is None:
+        return Coalesce(Prefixed("u", models.F("user_id")), of_the_visit)
+    of_the_user = _person("u", "user_id", "visitor__ident", "user_id")
+    return Coalesce(of_the_user, of_the_visit)
+
+
+def _united(parts: Sequence[Any], names: Sequence[str], using: str) -> Relation:
+    sqls, params = [], []
+    for each in parts:
+        sql, given = each.query.get_compiler(using=using).as_sql()
+        sqls.append(sql)
+        params += given
+    quote = connections[using].ops.quote_name
+    # A union takes the names of its first part.
+    named = ", ".join(f"u.{quote(f'aff_{each}')} AS {quote(each)}" for each in names)
+    united = " UNION ALL ".join(sqls)
+    return Relation(f"SELECT {named} FROM ({united}) u", tuple(params), using)  # noqa: S608 # nosec B608
