@@ -29,6 +29,8 @@ DJANGO = ",".join(
 API = ["django-ninja>=1.6"]
 # DuckDB runs in the process; for SQLite and PostgreSQL Ibis writes SQL, which Django runs.
 ATTRIBUTION = ["ibis-framework[duckdb]>=12.0"]
+# It takes no newer pandas yet. Its own wheel is built where it is installed.
+SPARK = ["pyspark>=4.0", "pandas<3"]
 BOTS = ["crawler-user-agents>=1.40"]
 # A list of domains, made anew every few days.
 DISPOSABLE = ["disposable-email-domains>=0.0.200"]
@@ -66,6 +68,7 @@ setup(
         "disposable": DISPOSABLE,
         "redis": REDIS,
         "qr": QR,
+        "spark": [*ATTRIBUTION, *SPARK],
         "postgres": ["psycopg[binary]>=3.2"],
         "mariadb": ["mysqlclient>=2.2.4"],
         "demo": [*API, *DATABASE_URL, *QR],

@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self
 import duckdb
 import ibis
 import pyarrow as pa
+import pyarrow.parquet as pq
 from django.db import connections
 
 from .conf import settings
@@ -24,6 +25,8 @@ from .sources import Relation
 __all__ = ["Database", "DuckDB", "Engine", "Row"]
 
 Row = dict[str, Any]
+#: The files of days, below what they are of.
+GLOB = "day=*/*.parquet"
 _TYPES = {"int64": pa.int64(), "string": pa.string()}
 #: What Ibis calls the SQL of a database of Django's.
 DIALECTS = {"postgresql": "postgres", "sqlite": "sqlite"}
@@ -31,9 +34,6 @@ DIALECTS = {"postgresql": "postgres", "sqlite": "sqlite"}
 
 class Engine(Protocol):
     """Where expressions are run."""
-
-    def load(self, name: str, relation: Relation, columns: Mapping[str, str]) -> Any:
-        """Return some columns of a relation as a table of Ibis, to be known by a name."""
 
     def keep(self, name: str, rows: Any) -> Any:
         """Return what an expression yields, so that it need not be computed twice."""
@@ -84,16 +84,35 @@ class DuckDB:
         """Read some columns of a relation out of the site's database."""
         schema = pa.schema([(each, _TYPES[kind]) for each, kind in columns.items()])
         wanted = relation.only(columns)
-        self.raw.from_arrow(schema.empty_table()).create(name)
+        self._drop(name)
+        self.connection.create_table(name, schema=ibis.schema(dict(columns)))
         # One after the other: DuckDB would ask for them in threads of its own, where Django has
         # other connections.
         for rows in wanted.batches():
             self.raw.from_arrow(pa.Table.from_batches([_batch(rows, schema)])).insert_into(name)
         return self.connection.table(name)
 
+    def read(self, root: Path, what: str) -> Any:
+        """Return what was exported, from files that each tell of a day; see exports.py."""
+        return self.connection.read_parquet(str(root / what / GLOB), hive_partitioning=True)
+
+    def read_file(self, path: Path) -> Any:
+        """Return what was exported into one file."""
+        return self.connection.read_parquet(str(path))
+
     def keep(self, name: str, rows: Any) -> Any:
         """Compute an expression once."""
-        return self.connection.create_table(name, rows, temp=True)
+        self._drop(name)
+        return self.connection.create_table(name, rows)
+
+    def _drop(self, name: str) -> None:
+        # Ibis does it by SQL that is none: it leaves out the name, which here is one of ours.
+        self.raw.execute(f"DROP TABLE IF EXISTS {name}")
+
+    def write(self, rows: Any, path: Path) -> int:
+        """Write what an expression yields into a file of Parquet; return how many rows."""
+        self.connection.to_parquet(rows, str(path))
+        return int(pq.read_metadata(path).num_rows)
 
     def rows(self, wanted: Any) -> list[Row]:
         """Run an expression."""
@@ -143,3 +162,29 @@ class Database:
             cursor.execute(sql, params)
             names = [each[0] for each in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+class Spark:
+    """Spark, by the session that there is or a local one: for more than one machine can do."""
+
+    def __init__(self) -> None:
+        from pyspark.sql import SparkSession  # noqa: PLC0415 # of an extra of its own
+
+        self.connection = ibis.pyspark.connect(SparkSession.builder.getOrCreate())
+
+    def read(self, root: Path, what: str) -> Any:
+        """Return what was exported, from files that each tell of a day."""
+        return self.connection.read_parquet(str(root / what))
+
+    def read_file(self, path: Path) -> Any:
+        """Return what was exported into one file."""
+        return self.connection.read_parquet(str(path))
+
+    def keep(self, name: str, rows: Any) -> Any:
+        """Compute an expression once, when it is first used."""
+        return rows.cache()
+
+    def rows(self, wanted: Any) -> list[Row]:
+        """Run an expression."""
+        found: list[Row] = self.connection.to_pyarrow(wanted).to_pylist()
+        return found

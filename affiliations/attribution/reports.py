@@ -8,7 +8,7 @@ Everything else of the app is a way to here: the command, the page of the admin.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,9 +20,9 @@ from django.db import connections, router
 from django.utils import timezone
 
 from ..models import Conversion
-from . import chains, journeys, sources
+from . import chains, exports, journeys, sources
 from .conf import settings
-from .engines import DIALECTS, Database, DuckDB, Engine, Row
+from .engines import DIALECTS, Database, DuckDB, Engine, Row, Spark
 from .exceptions import InvalidReport
 from .rules import RULES, Parameters
 from .sources import CONVERSIONS, DIMENSIONS, TOUCHPOINTS
@@ -32,7 +32,7 @@ __all__ = ["CHAINS", "ENGINES", "MODELS", "attribute", "compare", "durations", "
 #: Models that look at all journeys, not at one path alone.
 CHAINS = ("markov", "shapley")
 MODELS = (*RULES, *CHAINS)
-ENGINES = ("duckdb", "database")
+ENGINES = ("duckdb", "database", "spark")
 MOST_ORDER = 4
 DAY = 86_400_000_000
 #: Labels of a path that is shown, and paths.
@@ -209,15 +209,23 @@ def parameters() -> Parameters:
 @contextmanager
 def _opened(asked: Question, source: Any) -> Iterator[Report]:
     using = router.db_for_read(Conversion)
+    if asked.engine == "database" and source is not None:
+        raise InvalidReport("engine: the database reads no export, take duckdb or spark")
     if asked.engine == "database" and connections[using].vendor not in DIALECTS:
         raise InvalidReport(f"engine: {connections[using].vendor} has none, take duckdb")
-    opened: Any = nullcontext(Database(using)) if asked.engine == "database" else DuckDB()
-    with opened as engine:
-        yield _report(engine, asked)
+    if asked.engine == "spark":
+        if source is None:
+            raise InvalidReport("source: spark reads what export_touchpoints has written")
+        yield _exported(Spark(), asked, source)
+    elif asked.engine == "database":
+        yield _live(Database(using), asked)
+    else:
+        with DuckDB() as engine:
+            yield _live(engine, asked) if source is None else _exported(engine, asked, source)
 
 
-def _report(engine: Engine, asked: Question) -> Report:
-    # In this order of names each engine gets the same columns.
+def _live(engine: DuckDB | Database, asked: Question) -> Report:
+    """Have an engine work on the rows of the site."""
     wanted = ["person", "touch", "touched_at", "is_hit", "channel", asked.by]
     names = {name: TOUCHPOINTS[name] for name in dict.fromkeys(wanted)}
     begin = asked.since - asked.lookback
@@ -227,12 +235,25 @@ def _report(engine: Engine, asked: Question) -> Report:
     won = engine.load("conversions", found, CONVERSIONS)
     leads = None
     if asked.lead:
-        leads = engine.load(
-            "leads", sources.conversions(begin, asked.until, asked.lead), CONVERSIONS
-        )
-    rows = journeys.paths(
-        touched, journeys.with_leads(won, leads, asked.back), by=asked.by, lookback=asked.back
-    )
+        found = sources.conversions(begin, asked.until, asked.lead)
+        leads = engine.load("leads", found, CONVERSIONS)
+    return _report(engine, asked, touched, won, leads)
+
+
+def _exported(engine: DuckDB | Spark, asked: Question, source: Any) -> Report:
+    """Have an engine work on what was exported."""
+    touched, all_won = exports.read(engine, source, asked.since - asked.lookback, asked.until)
+    touched = touched.select(*dict.fromkeys(["person", "touch", "touched_at", "channel", asked.by]))
+    won = all_won.filter(all_won.converted_at >= sources.microseconds(asked.since))
+    if asked.trigger:
+        won = won.filter(won.trigger == asked.trigger)
+    leads = all_won.filter(all_won.trigger == asked.lead) if asked.lead else None
+    return _report(engine, asked, touched, won, leads)
+
+
+def _report(engine: Engine, asked: Question, touched: Any, won: Any, leads: Any) -> Report:
+    won = journeys.with_leads(won, leads, asked.back)
+    rows = journeys.paths(touched, won, by=asked.by, lookback=asked.back)
     return Report(engine, asked, touched, engine.keep("paths", rows))
 
 

@@ -23,10 +23,14 @@ from ..models import Conversion, Visitor
 __all__ = [
     "CONVERSIONS",
     "DIMENSIONS",
+    "PEOPLE",
     "TOUCHPOINTS",
     "Relation",
     "conversions",
     "microseconds",
+    "moment",
+    "people",
+    "sibling",
     "touchpoints",
 ]
 
@@ -45,10 +49,11 @@ DIMENSIONS = (
     "sub5",
 )
 #: Columns, and what Ibis calls their types. `touch` is a number of its own for each touchpoint,
-#: and `is_hit` tells the hits from visits and clicks, which they may be the landing of.
+#: and `is_hit` tells the hits from visits and clicks, which they may be the landing of. Who
+#: somebody is, the `person`, may turn out later; `who` stays, and PEOPLE tells the person of each.
 TOUCHPOINTS = {
     "person": "string",
-    "who": "string",
+    "who": "int64",
     "touch": "int64",
     "touched_at": "int64",
     "is_hit": "int64",
@@ -57,12 +62,13 @@ TOUCHPOINTS = {
 CONVERSIONS = {
     "conversion": "int64",
     "person": "string",
-    "who": "string",
+    "who": "int64",
     "converted_at": "int64",
     "trigger": "string",
     "amount_minor": "int64",
     "currency": "string",
 }
+PEOPLE = {"who": "int64", "person": "string"}
 #: Of a visit, or a click through a link: what nobody has said.
 DIRECT = "direct"
 AFFILIATE = "affiliate"
@@ -73,7 +79,7 @@ LATER = timedelta(seconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Numbers of touchpoints: those of different tables, and of the two moments of a row.
 KINDS = 8
-HIT, VISIT, CLICK = 0, 1, 3
+HIT, VISIT, CLICK, CONVERSION = 0, 1, 3, 5
 
 _Text = models.TextField
 
@@ -147,7 +153,13 @@ def microseconds(moment: datetime) -> int:
     return (aware - EPOCH) // timedelta(microseconds=1)
 
 
-def _sibling(app: str, name: str) -> Any:
+def moment(number: int) -> datetime:
+    """Return the moment that is so many microseconds from 1970, as the rows have moments."""
+    found = EPOCH + timedelta(microseconds=number)
+    return found if django_settings.USE_TZ else found.replace(tzinfo=None)
+
+
+def sibling(app: str, name: str) -> Any:
     """Return a model of a sibling app, None where it is not installed."""
     if not apps.is_installed(f"affiliations.{app}"):
         return None
@@ -166,7 +178,7 @@ def _person(letter: str, user: str, ident: str, pk: str) -> Any:
     Whoever the tracking knows is its customer.
     """
     known: list[Any] = []
-    identity = _sibling("tracking", "Identity")
+    identity = sibling("tracking", "Identity")
     if identity is not None:
         values = {"user": Cast(models.OuterRef(user), _Text()), "cookie": models.OuterRef(ident)}
         for kind, value in values.items():
@@ -180,6 +192,10 @@ def _person(letter: str, user: str, ident: str, pk: str) -> Any:
     )
 
 
+def _numbered(pk: str, kind: int) -> Any:
+    return models.F(pk) * KINDS + kind
+
+
 def _said(name: str) -> Any:
     return NullIf(Cast(models.F(name), _Text()), models.Value("", output_field=_Text()))
 
@@ -191,7 +207,7 @@ def _nothing() -> Any:
 def _row(rows: Any, kind: int, moment: str, **columns: Any) -> Any:
     """Return the rows with the columns of TOUCHPOINTS, in their order."""
     columns = {
-        "touch": models.F("pk") * KINDS + kind,
+        "touch": _numbered("pk", kind),
         "touched_at": Microseconds(models.F(moment)),
         "is_hit": models.Value(int(kind == HIT), output_field=models.IntegerField()),
         **columns,
@@ -209,7 +225,7 @@ def _subs(path: str) -> dict[str, Any]:
 
 
 def _hits(between: Callable[[str], models.Q]) -> Iterator[Any]:
-    hit = _sibling("tracking", "Hit")
+    hit = sibling("tracking", "Hit")
     if hit is None:
         return
     # Somebody who came from nowhere that they told of: a page of the site's own tells of itself.
@@ -221,7 +237,7 @@ def _hits(between: Callable[[str], models.Q]) -> Iterator[Any]:
         HIT,
         "happened_on",
         person=Prefixed("c", models.F("identity__customer")),
-        who=Prefixed("n", models.F("identity_id")),
+        who=_numbered("identity_id", HIT),
         partner=models.F("partner__uid"),
         link=_said("link"),
         channel=Coalesce(_said("channel"), direct),
@@ -233,7 +249,7 @@ def _hits(between: Callable[[str], models.Q]) -> Iterator[Any]:
 
 
 def _clicks(between: Callable[[str], models.Q]) -> Iterator[Any]:
-    transaction = _sibling("links", "Transaction")
+    transaction = sibling("links", "Transaction")
     if transaction is None:
         return
     for number, (moment, further) in enumerate(_moments("created_on")):
@@ -242,7 +258,7 @@ def _clicks(between: Callable[[str], models.Q]) -> Iterator[Any]:
             CLICK + number,
             moment,
             person=_person("t", "user_id", "ident", "pk"),
-            who=Prefixed("t", models.F("pk")),
+            who=_numbered("pk", CLICK),
             partner=models.F("link__partner__uid"),
             link=models.F("path"),
             channel=models.Value(AFFILIATE, output_field=_Text()),
@@ -251,7 +267,7 @@ def _clicks(between: Callable[[str], models.Q]) -> Iterator[Any]:
 
 
 def _visits(between: Callable[[str], models.Q]) -> Iterator[Any]:
-    transaction = _sibling("links", "Transaction")
+    transaction = sibling("links", "Transaction")
     for number, (moment, further) in enumerate(_moments("referred_on")):
         rows = Visitor.objects.filter(between(moment), further)
         if transaction is not None:
@@ -264,7 +280,7 @@ def _visits(between: Callable[[str], models.Q]) -> Iterator[Any]:
             VISIT + number,
             moment,
             person=_person("v", "user_id", "ident", "pk"),
-            who=Prefixed("v", models.F("pk")),
+            who=_numbered("pk", VISIT),
             partner=models.F("partner__uid"),
             channel=models.Value(AFFILIATE, output_field=_Text()),
             source=_said("referrer_host"),
@@ -306,7 +322,7 @@ def conversions(since: datetime, until: datetime, trigger: str = "") -> Relation
     columns = {
         "conversion": models.F("pk"),
         "person": _whose(),
-        "who": Prefixed("v", models.F("visitor_id")),
+        "who": _numbered("pk", CONVERSION),
         "converted_at": Microseconds(models.F("created_on")),
         "trigger": models.F("trigger"),
         "amount_minor": models.F("amount_minor") - models.F("reversed_minor"),
@@ -318,9 +334,28 @@ def conversions(since: datetime, until: datetime, trigger: str = "") -> Relation
     )
 
 
+def people() -> Relation:
+    """Return who each `who` of touchpoints and conversions is now, with the columns of PEOPLE."""
+    using = router.db_for_read(Visitor)
+    kinds: list[tuple[Any, int, Any]] = [
+        (Visitor, VISIT, _person("v", "user_id", "ident", "pk")),
+        (Conversion, CONVERSION, _whose()),
+    ]
+    if (transaction := sibling("links", "Transaction")) is not None:
+        kinds.append((transaction, CLICK, _person("t", "user_id", "ident", "pk")))
+    if (identity := sibling("tracking", "Identity")) is not None:
+        kinds.append((identity, HIT, Prefixed("c", models.F("customer"))))
+    parts = []
+    for model, kind, person in kinds:
+        rows = model.objects.using(using).order_by()
+        named = {"aff_who": _numbered("pk", kind), "aff_person": person}
+        parts.append(rows.annotate(**named).values_list(*named))
+    return _united(parts, list(PEOPLE), using)
+
+
 def _whose() -> Any:
     of_the_visit = _person("v", "visitor__user_id", "visitor__ident", "visitor_id")
-    if _sibling("tracking", "Identity") is None:
+    if sibling("tracking", "Identity") is None:
         return Coalesce(Prefixed("u", models.F("user_id")), of_the_visit)
     of_the_user = _person("u", "user_id", "visitor__ident", "user_id")
     return Coalesce(of_the_user, of_the_visit)

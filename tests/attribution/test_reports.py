@@ -100,7 +100,7 @@ def test_nothing_happened(engine, shop):
         ({"lookback": -DAY}, "lookback: must be a timedelta above zero"),
         ({"order": 0}, "order: must be a whole number from 1 to 4"),
         ({"order": True}, "order: must be"),
-        ({"engine": "abacus"}, "engine: must be one of duckdb, database"),
+        ({"engine": "abacus"}, "engine: must be one of duckdb, database, spark"),
     ],
 )
 def test_what_cannot_be_asked(wrong, message):
