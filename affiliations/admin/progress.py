@@ -56,6 +56,7 @@ def streamed(
     *,
     title: str,
     unit: str,
+    patience: float | None = None,
     template: str = "progress.html",
     **context: Any,
 ) -> HttpResponseBase:
@@ -64,14 +65,15 @@ def streamed(
     `unit` is what they count, in the plural. `context` is for the template that `pages.page` looks
     for, which has `{{ here|safe }}` where it is shown. An outcome with a `url` that is there within
     a second is a message on that page. What steps raise by then is raised; later it is logged, and
-    the page says that something went wrong.
+    the page says that something went wrong. With a `patience` of 0 the page is sent at once, where
+    the first step is known to take longer.
 
     Who closes the page ends the steps where they have yielded: so let them yield outside of any
     transaction, with what was done committed. The view should be `transaction.non_atomic_requests`.
     """
     begun = time.monotonic()
     far: tuple[int, int | None] = (0, None)
-    while time.monotonic() < begun + PATIENCE:
+    while time.monotonic() < begun + (PATIENCE if patience is None else patience):
         try:
             far = next(steps)
         except StopIteration as stop:

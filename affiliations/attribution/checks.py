@@ -17,9 +17,10 @@ from django.core.checks import register as register_check
 from ..checks import against_rules
 from .conf import settings
 
-__all__ = ["check_settings", "register"]
+__all__ = ["INSTALL", "check_settings", "missing", "register"]
 
 NEEDED = ("ibis", "duckdb")
+INSTALL = "pip install django-affiliations[attribution]"
 
 
 def register() -> None:
@@ -27,12 +28,15 @@ def register() -> None:
     register_check(check_settings, "affiliations")
 
 
+def missing() -> list[str]:
+    """Return what reports are made with and is not installed."""
+    return [each for each in NEEDED if find_spec(each) is None]
+
+
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Hold every setting against its rule, and look for what reports are made with."""
     found = against_rules(settings)
-    for each in NEEDED:
-        if find_spec(each) is None:
-            message = f"affiliations.attribution is installed, and {each} is not."
-            hint = "pip install django-affiliations[attribution]"
-            found.append(Error(message, hint=hint, id="affiliations_attribution.E006"))
+    for each in missing():
+        message = f"affiliations.attribution is installed, and {each} is not."
+        found.append(Error(message, hint=INSTALL, id="affiliations_attribution.E006"))
     return found

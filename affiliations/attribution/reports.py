@@ -7,7 +7,7 @@ Everything else of the app is a way to here: the command, the page of the admin.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +29,8 @@ from .sources import CONVERSIONS, DIMENSIONS, TOUCHPOINTS
 
 __all__ = ["CHAINS", "ENGINES", "MODELS", "attribute", "compare", "durations", "top_paths"]
 
+#: Is told what a report is doing.
+Tell = Callable[[str], object]
 #: Models that look at all journeys, not at one path alone.
 CHAINS = ("markov", "shapley")
 MODELS = (*RULES, *CHAINS)
@@ -106,6 +108,7 @@ class Report:
     question: Question
     touchpoints: Any
     rows: Any
+    tell: Tell
 
     def chain(self, order: int) -> chains.Chain:
         """Return the chain of all journeys."""
@@ -141,6 +144,7 @@ def attribute(
     seed: int = 0,
     engine: str = "duckdb",
     source: Any = None,
+    progress: Tell | None = None,
 ) -> pa.Table:
     """Return what each partner, channel or whatever `by` says has earned of the conversions.
 
@@ -150,6 +154,7 @@ def attribute(
     of leads, which `w_shaped` needs; `order` is the memory of `markov`, 1 to 4; `seed` that of
     `shapley`'s samples, beyond 12 values of `by`. `engine` is "duckdb", in this process, or
     "database", in the site's own. `source` is what `manage.py export_touchpoints` has written.
+    `progress` is told in words of each step when it begins.
 
     The columns of the table: model; label, the value of `by`, null for none; currency, null where
     a conversion has no amount; conversions, the sum of the credits; amount_minor, in minor units;
@@ -162,7 +167,7 @@ def attribute(
     """
     models = _models(model, lead, order)
     asked = _question(since, until, by, lookback, trigger, lead, engine)
-    with _opened(asked, source) as report:
+    with _opened(asked, source, progress) as report:
         return _attributed(report, models, order, seed)
 
 
@@ -207,40 +212,46 @@ def parameters() -> Parameters:
 
 
 @contextmanager
-def _opened(asked: Question, source: Any) -> Iterator[Report]:
+def _opened(asked: Question, source: Any, progress: Tell | None) -> Iterator[Report]:
     using = router.db_for_read(Conversion)
     if asked.engine == "database" and source is not None:
         raise InvalidReport("engine: the database reads no export, take duckdb or spark")
     if asked.engine == "database" and connections[using].vendor not in DIALECTS:
         raise InvalidReport(f"engine: {connections[using].vendor} has none, take duckdb")
+    tell = progress or (lambda step: None)
     if asked.engine == "spark":
         if source is None:
             raise InvalidReport("source: spark reads what export_touchpoints has written")
-        yield _exported(Spark(), asked, source)
+        yield _exported(Spark(), asked, source, tell)
     elif asked.engine == "database":
-        yield _live(Database(using), asked)
+        yield _live(Database(using), asked, tell)
     else:
         with DuckDB() as engine:
-            yield _live(engine, asked) if source is None else _exported(engine, asked, source)
+            if source is None:
+                yield _live(engine, asked, tell)
+            else:
+                yield _exported(engine, asked, source, tell)
 
 
-def _live(engine: DuckDB | Database, asked: Question) -> Report:
+def _live(engine: DuckDB | Database, asked: Question, tell: Tell) -> Report:
     """Have an engine work on the rows of the site."""
     wanted = ["person", "touch", "touched_at", "is_hit", "channel", asked.by]
     names = {name: TOUCHPOINTS[name] for name in dict.fromkeys(wanted)}
     begin = asked.since - asked.lookback
+    tell("reading touchpoints")
     raw = engine.load("touchpoints", sources.touchpoints(begin, asked.until), names)
     touched = engine.keep("arrivals", journeys.arrivals(raw))
+    tell("reading conversions")
     found = sources.conversions(asked.since, asked.until, asked.trigger)
     won = engine.load("conversions", found, CONVERSIONS)
     leads = None
     if asked.lead:
         found = sources.conversions(begin, asked.until, asked.lead)
         leads = engine.load("leads", found, CONVERSIONS)
-    return _report(engine, asked, touched, won, leads)
+    return _report(engine, asked, touched, won, leads, tell)
 
 
-def _exported(engine: DuckDB | Spark, asked: Question, source: Any) -> Report:
+def _exported(engine: DuckDB | Spark, asked: Question, source: Any, tell: Tell) -> Report:
     """Have an engine work on what was exported."""
     touched, all_won = exports.read(engine, source, asked.since - asked.lookback, asked.until)
     touched = touched.select(*dict.fromkeys(["person", "touch", "touched_at", "channel", asked.by]))
@@ -248,19 +259,23 @@ def _exported(engine: DuckDB | Spark, asked: Question, source: Any) -> Report:
     if asked.trigger:
         won = won.filter(won.trigger == asked.trigger)
     leads = all_won.filter(all_won.trigger == asked.lead) if asked.lead else None
-    return _report(engine, asked, touched, won, leads)
+    return _report(engine, asked, touched, won, leads, tell)
 
 
-def _report(engine: Engine, asked: Question, touched: Any, won: Any, leads: Any) -> Report:
+def _report(
+    engine: Engine, asked: Question, touched: Any, won: Any, leads: Any, tell: Tell
+) -> Report:
+    tell("following people")
     won = journeys.with_leads(won, leads, asked.back)
     rows = journeys.paths(touched, won, by=asked.by, lookback=asked.back)
-    return Report(engine, asked, touched, engine.keep("paths", rows))
+    return Report(engine, asked, touched, engine.keep("paths", rows), tell)
 
 
 def _attributed(report: Report, models: Sequence[str], order: int, seed: int) -> pa.Table:
     rows = journeys.weighed(report.rows, [each for each in models if each in RULES], parameters())
     effects: dict[str, Mapping[str | None, float]] = {}
     for model in (each for each in models if each in CHAINS):
+        report.tell(f"weighing by {model}")
         # Shapley's value has no use for more memory, and would take hours with it.
         chain = report.chain(order if model == "markov" else 1)
         if model == "markov":
@@ -268,6 +283,7 @@ def _attributed(report: Report, models: Sequence[str], order: int, seed: int) ->
         else:
             effects[model] = chains.shapley_values(chain, seed=seed)
         rows = journeys.by_effect(rows, model, effects[model])
+    report.tell("adding up")
     found = report.engine.rows(journeys.totals(journeys.credited(rows, models), models))
     table = [
         {
@@ -317,6 +333,7 @@ def top_paths(
     engine: str = "duckdb",
     source: Any = None,
     most: int = 20,
+    progress: Tell | None = None,
 ) -> pa.Table:
     """Return the paths by which most conversions came, the most frequent first.
 
@@ -327,7 +344,7 @@ def top_paths(
     if type(most) is not int or not 1 <= most <= MOST_PATHS:
         raise InvalidReport(f"most: must be a whole number from 1 to {MOST_PATHS}")
     asked = _question(since, until, by, lookback, trigger, engine=engine)
-    with _opened(asked, source) as report:
+    with _opened(asked, source, progress) as report:
         wanted = journeys.frequent(report.rows, LONGEST)
         found = report.engine.rows(wanted.order_by(ibis.desc("conversions")).limit(most * 2))
     rows = [
@@ -350,6 +367,7 @@ def durations(
     trigger: str = "",
     engine: str = "duckdb",
     source: Any = None,
+    progress: Tell | None = None,
 ) -> pa.Table:
     """Return how many days people took from their first touchpoint to the conversion.
 
@@ -357,6 +375,6 @@ def durations(
     arguments and errors are those of `attribute`.
     """
     asked = _question(since, until, by, lookback, trigger, engine=engine)
-    with _opened(asked, source) as report:
+    with _opened(asked, source, progress) as report:
         found = report.engine.rows(journeys.taken(report.rows, DAY))
     return pa.Table.from_pylist(sorted(found, key=lambda row: row["days"]), schema=DURATIONS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from threading import Event, Thread
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -42,6 +43,42 @@ class Progress:
         if self.shows and self._drawn:
             self.stream.write("\r\033[K", ending="")
             self.stream.flush()
+
+
+class Steps:
+    """A line that says which step is being done, and for how many seconds already.
+
+    A thread draws it, as a step says nothing of itself until it is done.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self._step, self._begun = "", 0.0
+        self._is_over = Event()
+        self._thread = Thread(target=self._draw, daemon=True) if stream.isatty() else None
+
+    def __enter__(self) -> Self:
+        if self._thread:
+            self._thread.start()
+        return self
+
+    def show(self, step: str) -> None:
+        """Say which step begins."""
+        self._step, self._begun = step, time.monotonic()
+
+    def __exit__(self, *error: object) -> None:
+        self._is_over.set()
+        if self._thread:
+            self._thread.join()
+
+    def _draw(self) -> None:
+        while not self._is_over.wait(EVERY):
+            if self._step:
+                seconds = int(time.monotonic() - self._begun)
+                self.stream.write(f"\r\033[K{self._step} … {seconds} s", ending="")
+                self.stream.flush()
+        self.stream.write("\r\033[K", ending="")
+        self.stream.flush()
 
 
 def now_and_then(say: Callable[[T, T, float], Any], first: T) -> Callable[[T], None]:

@@ -1,0 +1,5 @@
+"""What staff see of the attribution: the report."""
+
+from . import report
+
+__all__ = ["report"]
