@@ -39,7 +39,8 @@ def grouped(
     height = max(len(bars), 1) * (THICK + GAP) - GAP
     return format_html(
         '<svg class="aff-grouped" role="img" focusable="false" width="{0}" height="{1}" '
-        'viewBox="0 0 {0} {1}" aria-label="{2}"><title>{2}</title><desc>{3}</desc>{4}</svg>',
+        'viewBox="0 0 {0} {1}" preserveAspectRatio="none" aria-label="{2}">'
+        "<title>{2}</title><desc>{3}</desc>{4}</svg>",
         LENGTH,
         height,
         title,

@@ -125,7 +125,7 @@ def paths(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
                 {**called(label, names), "times": len([*same])}
                 for label, same in groupby(row["path"])
             ],
-            "conversions": number_format(row["conversions"], force_grouping=True),
+            "said": _conversions(row["conversions"]),
             "worth": ""
             if row["amount_minor"] is None
             else amount(row["amount_minor"], row["currency"]),
@@ -156,8 +156,13 @@ def times(rows: Sequence[Row]) -> Row:
     }
 
 
+def _conversions(number: int) -> str:
+    shown = number_format(number, use_l10n=True, force_grouping=True)
+    return ngettext("%(n)s conversion", "%(n)s conversions", number) % {"n": shown}
+
+
 def _stretch(first: int, stretch: int, conversions: int) -> str:
-    number = ngettext("%(n)d conversion", "%(n)d conversions", conversions) % {"n": conversions}
+    number = _conversions(conversions)
     if stretch == 1:
         return f"{ngettext('%(n)d day', '%(n)d days', first) % {'n': first}}: {number}"
     days = _("%(first)d to %(last)d days") % {"first": first, "last": first + stretch - 1}

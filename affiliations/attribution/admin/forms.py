@@ -57,7 +57,7 @@ class ReportForm(forms.Form):
         error_messages={"invalid_choice": gettext_lazy("Choose one of the list.")},
     )
     lookback = forms.IntegerField(
-        label=gettext_lazy("Days before a conversion"),
+        label=gettext_lazy("Days looked back"),
         required=False,
         min_value=1,
         max_value=MOST_DAYS,

@@ -13,7 +13,7 @@ MODELS: dict[str, tuple[Any, Any]] = {
     "last": (_("Last touch"), _("Whoever brought somebody last gets everything.")),
     "last_non_direct": (
         _("Last touch, not direct"),
-        _("The same, but a visit that nobody sent gets something only where there was no other."),
+        _("Whoever sent somebody last gets everything; a direct visit only where nobody did."),
     ),
     "first": (_("First touch"), _("Whoever brought somebody first gets everything.")),
     "linear": (_("Linear"), _("Everybody on the way gets the same.")),
