@@ -87,7 +87,7 @@ def test_models_stand_side_by_side(both_clients, admin_user, shop):
     text = content(ask(both_clients))
     said = words(text)
     assert "Conversions 3 Something led to 2 Nothing led to 1" in said
-    assert f"Anna <i> {anna.uid} 0.00 1.00 none 2.00 0.50 =Bert() {bert.uid} 0.00 0.50" in said
+    assert f"none 2.00 0.50 Anna <i> {anna.uid} 0.00 1.00 =Bert() {bert.uid} 0.00 0.50" in said
     assert "In all 2.00 2.00" in said
     assert f"Anna <i> {anna.uid} 0.00 EUR 0.00 2,000.00 EUR 0.50" in said
     assert "none 777 JPY 1.00 194 JPY 0.25" in said
