@@ -6,8 +6,10 @@ as people did. Numbers in, numbers out: the engines have counted the steps.
 Sources: the removal effect is that of Anderl, Becker, von Wangenheim and Schumann, "Mapping the
 customer journey" (International Journal of Research in Marketing 33, 2016). Shapley's value (1953)
 is taken of the game in which a coalition is worth the probability to convert where all others are
-removed from the chain, as in Singal, Besbes, Désir, Goyal and Iyengar, "Shapley meets uniform"
-(Management Science 68, 2022). The error of a sample is bounded by Hoeffding's inequality (1963).
+removed from the chain. For the value of Markovian journeys see Singal, Besbes, Désir, Goyal and
+Iyengar, "Shapley meets uniform" (Management Science 68, 2022), whose adjustment of it by what
+happens without any action is not made here. The error of a sample is bounded by Hoeffding's
+inequality (1963).
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ engine; given numbers it is a number, by which a policy splits a commission. No 
 in here.
 
 Sources: the formulas are those that web analytics have published: for last and first interaction,
-last non-direct, linear, position-based with 40/20/40 and time decay with a half-life see Matomo and
-Google Analytics; for the W shape see Bizible's full path.
+last non-direct, linear and position-based with 40/20/40 see Matomo's Multi Channel Conversion
+Attribution; for time decay with a half-life of a week see Google Ads' AttributionModel; for the W
+shape, with the conversion in place of the opportunity, see Adobe Marketo Measure, formerly Bizible.
 """
 
 from __future__ import annotations
