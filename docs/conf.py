@@ -29,6 +29,8 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 default_role = "code"
 autodoc_member_order = "bysource"
+# What reports are made with is not needed to describe them.
+autodoc_mock_imports = ["duckdb", "ibis", "numpy", "pyarrow"]
 exclude_patterns = ["_build"]
 
 html_theme = "furo"

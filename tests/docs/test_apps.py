@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from django.apps import apps
 
+from affiliations.attribution import conf as attribution_conf
 from affiliations.links import conf as links_conf
 from affiliations.links.exceptions import NotCompleted
 from affiliations.referrals import conf as referrals_conf
@@ -119,7 +120,12 @@ TRACKING = App(
 )
 
 
-@pytest.fixture(params=[LINKS, REWARDS, REFERRALS, TRACKING], ids=lambda app: app.name)
+ATTRIBUTION = App(
+    "attribution", attribution_conf.AttributionSettings, ("__init__", "exceptions", "reports")
+)
+
+
+@pytest.fixture(params=[LINKS, REWARDS, REFERRALS, TRACKING, ATTRIBUTION], ids=lambda app: app.name)
 def app(request: pytest.FixtureRequest) -> App:
     found: App = request.param
     return found
@@ -194,7 +200,7 @@ def test_every_command_is_in_the_reference_with_its_options(app):
     assert documented_options(app.page) == commands(f"affiliations.{app.name}")
 
 
-PATH = re.compile(r"\baffiliations\.(?:links|rewards|referrals|tracking)(?:\.\w+)*")
+PATH = re.compile(r"\baffiliations\.(?:links|rewards|referrals|tracking|attribution)(?:\.\w+)*")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

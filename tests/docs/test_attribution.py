@@ -1,0 +1,131 @@
+"""The pages of the attribution: examples that run and print what is shown, and tables of names."""
+
+import re
+from inspect import signature
+
+import pytest
+from django.db import connection
+from django.test import override_settings
+
+from affiliations import attribution
+from affiliations.attribution import reports
+from affiliations.attribution.checks import check_settings
+from affiliations.attribution.rules import RULES
+from affiliations.attribution.sources import DIMENSIONS
+from tests.attribution.factories import travelled
+from tests.docs.test_apps import ATTRIBUTION
+from tests.docs.test_docs import DOCS, code, quoted, rows, run
+from tests.tracking.factories import make_property
+
+HOW_TO = "docs/how-to/attribution-reports.md"
+
+
+@pytest.fixture
+def march():
+    """Five people, of whom three ordered for 20.00 EUR each; returns what was defined first."""
+    shop = make_property()
+    for channels, won in (
+        (("email", "paid_search"), True),
+        (("paid_search",), True),
+        (("email",), True),
+        (("email",), False),
+        (("paid_search",), False),
+    ):
+        travelled(shop, channels, won=won, minor=2000, currency="EUR")
+    names = run(HOW_TO, "first")
+    return {name: names[name] for name in ("attribution", "march")}
+
+
+def test_it_is_installed():
+    names = run(HOW_TO, "install", INSTALLED_APPS=[])
+    assert names["INSTALLED_APPS"] == ["affiliations.attribution"]
+
+
+@pytest.mark.parametrize("name", ["settings", "memory"])
+def test_the_settings_that_are_shown_are_right(name):
+    names = run(HOW_TO, name)
+    with override_settings(**{key: names[key] for key in names if key.startswith("AFFIL")}):
+        assert check_settings(None) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["first", "compare", "classic", "paths", "durations"])
+def test_a_report_prints_what_is_shown(march, name, capsys):
+    capsys.readouterr()
+    run(HOW_TO, name, **march)
+    assert capsys.readouterr().out == code(HOW_TO, f"{name}-output") + "\n"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["lead", "narrowed", "database"])
+def test_a_report_that_is_not_printed_runs(march, name, monkeypatch):
+    if name == "database" and connection.vendor == "mysql":
+        pytest.skip("computes no reports")
+    made = []
+    real = attribution.attribute
+    monkeypatch.setattr(
+        attribution, "attribute", lambda *a, **k: made.append(real(*a, **k)), raising=False
+    )
+    run(HOW_TO, name, **march)
+    assert [sum(table["conversions"].to_pylist()) for table in made] == [pytest.approx(3)]
+
+
+def section(name):
+    return ATTRIBUTION.sections("###")[name].partition("\n## ")[0]
+
+
+def listed(name):
+    """Return the cells of a section's tables, a list for each."""
+    blocks = re.findall(r"(?:^\|.*\n)+", section(name), re.MULTILINE)
+    return [
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()[2:]]
+        for block in blocks
+    ]
+
+
+def first_column(name):
+    [table] = listed(name)
+    return [each for cells in table for each in quoted(cells[0])]
+
+
+def test_every_model_dimension_and_engine_is_listed():
+    assert tuple(first_column("Models")) == reports.MODELS == (*RULES, *reports.CHAINS)
+    assert tuple(first_column("Dimensions")) == DIMENSIONS
+    assert tuple(first_column("Engines")) == reports.ENGINES
+
+
+def test_every_model_is_explained_and_can_be_chosen():
+    page = (DOCS / "explanation" / "attribution-models.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^`(\w+)`\n: ", page, re.MULTILINE)) == reports.MODELS
+    chosen = [quoted(cells[1])[0] for cells in rows(DOCS.parent / HOW_TO)[1:]]
+    assert tuple(chosen) == reports.MODELS
+
+
+@pytest.mark.parametrize(
+    ("number", "schema"), list(enumerate([reports.SCHEMA, reports.PATHS, reports.DURATIONS]))
+)
+def test_the_columns_are_those_of_the_code(number, schema):
+    shown = [
+        (quoted(cells[0])[0], cells[1].replace("&lt;", "<").replace("&gt;", ">"))
+        for cells in listed("Columns")[number]
+    ]
+    assert shown == [(field.name, str(field.type)) for field in schema]
+
+
+def test_every_argument_is_listed_with_the_functions_that_take_it():
+    functions = {name: getattr(attribution, name) for name in attribution.__all__}
+    taken = {}
+    for name, function in functions.items():
+        for each in signature(function).parameters:
+            taken.setdefault(each, set()).add(name)
+    # It hands on what it is given.
+    del taken["asked"]
+    for each in set(signature(attribution.attribute).parameters) - {"model"}:
+        taken[each].add("compare")
+    [table] = listed("Arguments")
+    shown = {
+        argument: set(quoted(cells[1])) or set(functions)
+        for cells in table
+        for argument in quoted(cells[0])
+    }
+    assert shown == taken
