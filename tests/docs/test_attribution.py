@@ -8,16 +8,17 @@ from django.db import connection
 from django.test import override_settings
 
 from affiliations import attribution
-from affiliations.attribution import reports
+from affiliations.attribution import chains, reports
 from affiliations.attribution.checks import check_settings
 from affiliations.attribution.rules import RULES
 from affiliations.attribution.sources import DIMENSIONS
 from tests.attribution.factories import travelled
 from tests.docs.test_apps import ATTRIBUTION
-from tests.docs.test_docs import DOCS, code, quoted, rows, run
+from tests.docs.test_docs import DOCS, code, quoted, rows, run, text
 from tests.tracking.factories import make_property
 
 HOW_TO = "docs/how-to/attribution-reports.md"
+MODELS = DOCS / "explanation" / "attribution-models.md"
 
 
 @pytest.fixture
@@ -95,8 +96,8 @@ def test_every_model_dimension_and_engine_is_listed():
 
 
 def test_every_model_is_explained_and_can_be_chosen():
-    page = (DOCS / "explanation" / "attribution-models.md").read_text(encoding="utf-8")
-    assert tuple(re.findall(r"^`(\w+)`\n: ", page, re.MULTILINE)) == reports.MODELS
+    defined = re.findall(r"^`(\w+)`$\n: ", text(MODELS), re.MULTILINE)
+    assert tuple(defined) == reports.MODELS
     chosen = [quoted(cells[1])[0] for cells in rows(DOCS.parent / HOW_TO)[1:]]
     assert tuple(chosen) == reports.MODELS
 
@@ -129,3 +130,16 @@ def test_every_argument_is_listed_with_the_functions_that_take_it():
         for argument in quoted(cells[0])
     }
     assert shown == taken
+
+
+def test_the_limits_are_those_of_the_code():
+    limits = " ".join(text(MODELS).split()).partition("## Limits")[2]
+    assert f"at most {chains.MOST:,} places" in limits
+    assert f"exact up to {chains.EXACT} labels" in limits
+    assert f"all {2**chains.EXACT:,} coalitions" in limits
+    assert f"less than {chains.ERROR} of all conversions" in limits
+    assert f"a probability of {1 - chains.DOUBT:.0%}".replace("%", " %") in limits
+    page = ATTRIBUTION.sections()["Functions"]
+    assert f"the last {reports.LONGEST} |" in page
+    assert f"1 to {reports.MOST_PATHS:,}, and" in page
+    assert f"1 to {reports.MOST_ORDER}, and" in page
