@@ -175,3 +175,65 @@ def test_the_other_total_comes_from_the_effects(journeys):
     assert {
         label: effect / sum(effects.values()) * 3 for label, effect in effects.items()
     } == pytest.approx({label: float(total) for label, total in shown.items()})
+
+
+# What is said besides
+
+
+def test_one_conversion_does_not_end_a_path(engine):
+    shop = make_property()
+    user = travelled(shop, ["email"], won=True)
+    converted(shop, user, 12)
+    found = attribution.attribute("last", engine=engine, **MARCH)
+    assert by_label(found) == by_label(found, "paths") == {"email": 2}
+
+
+def test_of_equal_remainders_the_earlier_touchpoint_gets_the_unit(engine):
+    travelled(make_property(), ["paid_search", "email"], won=True, minor=1001, currency="EUR")
+    found = attribution.attribute("linear", engine=engine, **MARCH)
+    assert by_label(found, "amount_minor") == {"paid_search": 501, "email": 500}
+
+
+@pytest.mark.parametrize(
+    ("path", "lead", "shares"),
+    [
+        # There are no others, so that the three share their part.
+        (["email", "paid_search", "direct"], 2.5, ["1/3", "1/3", "1/3"]),
+        # Two of the three are one.
+        (["email", "paid_search"], 1.5, ["2/3", "1/3"]),
+        (["email", "paid_search", "direct"], 3.5, ["3/10", "1/10", "6/10"]),
+        # Of several leads the latest counts; without one it is a U.
+        (
+            ["email", "paid_search", "organic_social", "direct"],
+            2.5,
+            ["3/10", "3/10", "1/10", "3/10"],
+        ),
+        (
+            ["email", "paid_search", "organic_social", "direct"],
+            3.5,
+            ["3/10", "1/10", "3/10", "3/10"],
+        ),
+        (["email", "paid_search", "direct"], None, ["2/5", "1/5", "2/5"]),
+    ],
+)
+def test_a_w_that_lacks_something(path, lead, shares):
+    shop = make_property()
+    user = travelled(shop, path, won=True)
+    if lead:
+        for day in {1.2, lead}:
+            converted(shop, user, day, trigger="Signed up")
+    found = attribution.attribute("w_shaped", lead="Signed up", **MARCH)
+    assert by_label(found) == pytest.approx(
+        {label: float(Fraction(share)) for label, share in zip(path, shares, strict=True)}
+    )
+
+
+def test_a_label_on_lost_journeys_only_has_an_effect_and_no_row():
+    shop = make_property()
+    travelled(shop, ["direct", "email"], won=False)
+    travelled(shop, ["email"], won=True)
+    found = attribution.attribute(["markov", "shapley"], **MARCH)
+    assert by_label(found, model="markov") == {"email": 1}
+    # All come through the mail; half of them after the other, which adds that much to it.
+    assert by_label(found, "effect", "markov") == {"email": 1}
+    assert by_label(found, "effect", "shapley") == pytest.approx({"email": 0.75})
