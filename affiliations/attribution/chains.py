@@ -30,6 +30,8 @@ EXACT = 12
 ERROR = 0.02
 #: … but for so many of a thousand samples, for the worst of the channels.
 DOUBT = 0.01
+#: The most labels that are sampled, in a few seconds; twice as many would take eight times as long.
+SAMPLED = 64
 #: Permutations that are drawn at once.
 BATCH = 256
 #: States of a chain: a matrix of them is solved.
@@ -112,9 +114,11 @@ def shapley_values(chain: Chain, *, seed: int = 0, exact: int = EXACT) -> dict[L
 
     Exact for at most `exact` labels. With more, from a sample of orders in which labels join, by
     which each value is off by less than ERROR with a probability of at least 1 - DOUBT for all of
-    them; a `seed` gives the same sample again.
+    them; a `seed` gives the same sample again. Raises ValueError where there are more than SAMPLED.
     """
     count = len(chain.labels)
+    if count > SAMPLED:
+        raise ValueError(f"by: has more than {SAMPLED} values, which shapley takes too long for")
     if not chain.win.any():
         return dict.fromkeys(chain.labels, 0.0)
     values = _by_coalitions(chain) if count <= exact else _by_samples(chain, seed)

@@ -281,7 +281,10 @@ def _attributed(report: Report, models: Sequence[str], order: int, seed: int) ->
         if model == "markov":
             effects[model] = chains.removal_effects(chain)
         else:
-            effects[model] = chains.shapley_values(chain, seed=seed)
+            try:
+                effects[model] = chains.shapley_values(chain, seed=seed)
+            except ValueError as error:
+                raise InvalidReport(str(error)) from error
         rows = journeys.by_effect(rows, model, effects[model])
     report.tell("adding up")
     found = report.engine.rows(journeys.totals(journeys.credited(rows, models), models))
@@ -346,7 +349,10 @@ def top_paths(
     asked = _question(since, until, by, lookback, trigger, engine=engine)
     with _opened(asked, source, progress) as report:
         wanted = journeys.frequent(report.rows, LONGEST)
-        found = report.engine.rows(wanted.order_by(ibis.desc("conversions")).limit(most * 2))
+        # Of equally many, the same ones each time.
+        names = ["length", *(f"step_{n}" for n in range(1, LONGEST + 1)), "currency"]
+        order = [ibis.desc("conversions"), *(ibis.asc(each, nulls_first=True) for each in names)]
+        found = report.engine.rows(wanted.order_by(order).limit(most))
     rows = [
         {
             "path": [each[f"step_{n}"] for n in range(min(each["length"], LONGEST), 0, -1)],
@@ -354,8 +360,14 @@ def top_paths(
         }
         for each in found
     ]
-    rows.sort(key=lambda row: (-row["conversions"], str(row["path"]), row["currency"] or ""))
-    return pa.Table.from_pylist(rows[:most], schema=PATHS)
+    rows.sort(
+        key=lambda row: (
+            -row["conversions"],
+            [label or "" for label in row["path"]],
+            row["currency"] or "",
+        )
+    )
+    return pa.Table.from_pylist(rows, schema=PATHS)
 
 
 def durations(

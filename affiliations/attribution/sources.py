@@ -166,10 +166,11 @@ def sibling(app: str, name: str) -> Any:
     return apps.get_model(f"affiliations_{app}", name)
 
 
-def _own(rows: Any, path: str = "property") -> Any:
-    """Keep the rows of the property that this site is, where it says which."""
+def _properties() -> list[int]:
+    """Return the property that this site is, where it says which, or else all of them."""
+    rows = sibling("tracking", "Property").objects.using(router.db_for_read(Visitor))
     key = getattr(django_settings, "AFFILIATE_TRACKING_PROPERTY", "")
-    return rows.filter(**{f"{path}__public_key": key}) if key else rows
+    return list((rows.filter(public_key=key) if key else rows).values_list("pk", flat=True))
 
 
 def _person(letter: str, user: str, ident: str, pk: str) -> Any:
@@ -179,11 +180,14 @@ def _person(letter: str, user: str, ident: str, pk: str) -> Any:
     """
     known: list[Any] = []
     identity = sibling("tracking", "Identity")
-    if identity is not None:
+    if identity is not None and (properties := _properties()):
         values = {"user": Cast(models.OuterRef(user), _Text()), "cookie": models.OuterRef(ident)}
         for kind, value in values.items():
-            rows = _own(identity.objects.filter(kind=kind, value=value)).order_by("customer")
-            known.append(Prefixed("c", models.Subquery(rows.values("customer")[:1])))
+            # By all three columns of the index that there is.
+            rows = identity.objects.filter(property__in=properties, kind=kind, value=value)
+            known.append(
+                Prefixed("c", models.Subquery(rows.order_by("customer").values("customer")[:1]))
+            )
     return Coalesce(
         *known,
         Prefixed("u", models.F(user)),
@@ -226,11 +230,13 @@ def _subs(path: str) -> dict[str, Any]:
 
 def _hits(between: Callable[[str], models.Q]) -> Iterator[Any]:
     hit = sibling("tracking", "Hit")
-    if hit is None:
+    if hit is None or not (properties := _properties()):
         return
     # Somebody who came from nowhere that they told of: a page of the site's own tells of itself.
     came = ~models.Q(channel="") | models.Q(referrer="", type__in=("pageview", "screen"))
-    rows = _own(hit.objects.filter(between("happened_on"), came, is_informational=False))
+    rows = hit.objects.filter(
+        between("happened_on"), came, property__in=properties, is_informational=False
+    )
     direct = models.Value(DIRECT, output_field=_Text())
     yield _row(
         rows,
