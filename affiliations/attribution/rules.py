@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 __all__ = ["RULES", "Parameters", "Place", "Rule"]
 
+#: Half-lives after which a weight is next to nothing, and stays what it is.
+FAINTEST = 1000.0
 #: Chooses: pick(condition, a, b) is a where the condition holds, else b.
 Pick = Callable[[Any, Any, Any], Any]
 
@@ -75,7 +77,8 @@ def position_based(at: Place, given: Parameters, pick: Pick) -> Any:
 
     Of two, each gets half where both weights are the same. This is the U shape.
     """
-    between = (1 - given.first - given.last) / pick(at.count > 2, at.count - 2, 1)
+    # Not 1 - first - last: of 0.8 and 0.2 that leaves less than nothing.
+    between = (1 - (given.first + given.last)) / pick(at.count > 2, at.count - 2, 1)
     ends = pick(at.position == 1, given.first, pick(at.position == at.count, given.last, between))
     return pick(at.count == 1, 1.0, ends)
 
@@ -83,7 +86,9 @@ def position_based(at: Place, given: Parameters, pick: Pick) -> Any:
 def time_decay(at: Place, given: Parameters, pick: Pick) -> Any:
     """Halve the weight for each half-life that a touchpoint lies before the last one."""
     # Of the last one, not of the conversion: the shares are the same, and it never is 0 for all.
-    return 2.0 ** (at.before_last / -float(given.half_life))
+    halvings = at.before_last / float(given.half_life)
+    # Of a number too small for a float, PostgreSQL makes an error.
+    return 2.0 ** -pick(halvings < FAINTEST, halvings, FAINTEST)
 
 
 def w_shaped(at: Place, given: Parameters, pick: Pick) -> Any:

@@ -79,6 +79,13 @@ def test_of_one_touchpoint_all_models_agree(shop, engine):
         assert by_label(found, "amount_minor", model) == {"google": 1998, "bing": 999}
 
 
+def test_what_is_too_small_for_a_number_is_next_to_nothing(anna, engine, settings):
+    settings.AFFILIATE_ATTRIBUTION_HALF_LIFE = DAY / 24 / 60
+    found = attribution.attribute("time_decay", engine=engine, **MARCH)
+    assert by_label(found) == pytest.approx({"google": 1, "bing": 0, "mail": 0})
+    assert by_label(found, "amount_minor") == {"google": 100, "bing": 0, "mail": 0}
+
+
 def test_nothing_happened(engine, shop):
     assert attribution.compare(engine=engine, **MARCH).num_rows == 0
     assert attribution.top_paths(engine=engine, **MARCH).num_rows == 0
