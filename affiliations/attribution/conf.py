@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from ..conf import Group, Setting, a_period
+from .rules import Parameters
 
-__all__ = ["settings"]
+__all__ = ["parameters", "settings"]
 
 
 def two_weights(value: Any) -> str:
@@ -51,3 +52,10 @@ class AttributionSettings(Group):
 
 
 settings = AttributionSettings()
+
+
+def parameters() -> Parameters:
+    """Return what the site has chosen of the rules."""
+    first, last = settings.ATTRIBUTION_POSITION
+    half_life = settings.ATTRIBUTION_HALF_LIFE // timedelta(microseconds=1)
+    return Parameters(first, last, half_life)

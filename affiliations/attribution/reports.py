@@ -21,10 +21,10 @@ from django.utils import timezone
 
 from ..models import Conversion
 from . import chains, exports, journeys, sources
-from .conf import settings
+from .conf import parameters, settings
 from .engines import DIALECTS, Database, DuckDB, Engine, Row, Spark
 from .exceptions import InvalidReport
-from .rules import RULES, Parameters
+from .rules import RULES
 from .sources import CONVERSIONS, DIMENSIONS, TOUCHPOINTS
 
 __all__ = ["CHAINS", "ENGINES", "MODELS", "attribute", "compare", "durations", "top_paths"]
@@ -202,13 +202,6 @@ def _models(model: str | Sequence[str], lead: str, order: int) -> list[str]:
     if type(order) is not int or not 1 <= order <= MOST_ORDER:
         raise InvalidReport(f"order: must be a whole number from 1 to {MOST_ORDER}")
     return models
-
-
-def parameters() -> Parameters:
-    """Return what the site has chosen of the rules."""
-    first, last = settings.ATTRIBUTION_POSITION
-    half_life = settings.ATTRIBUTION_HALF_LIFE // timedelta(microseconds=1)
-    return Parameters(first, last, half_life)
 
 
 @contextmanager
