@@ -31,6 +31,8 @@ __all__ = ["CHAINS", "ENGINES", "MODELS", "attribute", "compare", "durations", "
 
 #: Is told what a report is doing.
 Tell = Callable[[str], object]
+#: By models of CHAINS: which part of all conversions is each label's.
+Effects = dict[str, Mapping[str | None, float]]
 #: Models that look at all journeys, not at one path alone.
 CHAINS = ("markov", "shapley")
 MODELS = (*RULES, *CHAINS)
@@ -264,9 +266,10 @@ def _report(
     return Report(engine, asked, touched, engine.keep("paths", rows), tell)
 
 
-def _attributed(report: Report, models: Sequence[str], order: int, seed: int) -> pa.Table:
+def _credited(report: Report, models: Sequence[str], order: int, seed: int) -> tuple[Any, Effects]:
+    """Return what each touchpoint of each path has earned, and the effects of the labels."""
     rows = journeys.weighed(report.rows, [each for each in models if each in RULES], parameters())
-    effects: dict[str, Mapping[str | None, float]] = {}
+    effects: Effects = {}
     for model in (each for each in models if each in CHAINS):
         report.tell(f"weighing by {model}")
         # Shapley's value has no use for more memory, and would take hours with it.
@@ -279,8 +282,13 @@ def _attributed(report: Report, models: Sequence[str], order: int, seed: int) ->
             except ValueError as error:
                 raise InvalidReport(str(error)) from error
         rows = journeys.by_effect(rows, model, effects[model])
+    return journeys.credited(rows, models), effects
+
+
+def _attributed(report: Report, models: Sequence[str], order: int, seed: int) -> pa.Table:
+    rows, effects = _credited(report, models, order, seed)
     report.tell("adding up")
-    found = report.engine.rows(journeys.totals(journeys.credited(rows, models), models))
+    found = report.engine.rows(journeys.totals(rows, models))
     table = [
         {
             "model": model,
