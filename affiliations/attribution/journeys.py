@@ -177,15 +177,20 @@ def credited(rows: Any, models: Sequence[str]) -> Any:
     rows = rows.mutate(
         **{f"all_{name}": rows[f"parts_{name}"].sum().over(whole).cast("int64") for name in models}
     )
+    # Each step by itself, for what is nested is written out again wherever it stands.
     amount = rows.amount_minor.abs()
-    quotas = {}
+    rows = rows.mutate(**{f"rest_{x}": _rest(amount, rows[f"all_{x}"]) for x in models})
+    rows = rows.mutate(
+        **{
+            f"over_{x}": _rest(rows[f"rest_{x}"] * rows[f"parts_{x}"], rows[f"all_{x}"])
+            for x in models
+        }
+    )
+    amount, quotas = rows.amount_minor.abs(), {}
     for name in models:
-        parts, all_parts = rows[f"parts_{name}"], rows[f"all_{name}"]
-        rest = amount % all_parts
-        of_rest = rest * parts
-        quotas[f"over_{name}"] = of_rest % all_parts
+        parts, all_parts, rest = (rows[f"{what}_{name}"] for what in ("parts", "all", "rest"))
         quotas[f"floor_{name}"] = _divided(amount - rest, all_parts) * parts + _divided(
-            of_rest - of_rest % all_parts, all_parts
+            rest * parts - rows[f"over_{name}"], all_parts
         )
     rows = rows.mutate(**quotas)
     ends = {}
@@ -207,6 +212,21 @@ def credited(rows: Any, models: Sequence[str]) -> Any:
             )
             for name in models
         }
+    )
+
+
+def _rest(number: Any, divisor: Any) -> Any:
+    """Return what is left of a number from 0 on, divided by one of about PARTS.
+
+    Not by `%`: of that Ibis makes MOD for SQLite, which Django has compute with floats.
+    """
+    # A float's quotient may be one off, so that one less is surely no more than the whole one.
+    nearly = ibis.greatest((number / divisor).floor().cast("int64") - 1, 0)
+    left = number - nearly * divisor
+    return ibis.ifelse(
+        left >= divisor * 2,
+        left - divisor * 2,
+        ibis.ifelse(left >= divisor, left - divisor, left),
     )
 
 

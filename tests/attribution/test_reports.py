@@ -86,6 +86,16 @@ def test_what_is_too_small_for_a_number_is_next_to_nothing(anna, engine, setting
     assert by_label(found, "amount_minor") == {"google": 100, "bing": 0, "mail": 0}
 
 
+def test_the_last_units_of_large_amounts_are_not_lost(shop, engine):
+    user = make_user()
+    say(shop, f"user:{user.pk} cookie:anna")
+    for day, source in enumerate(["google", "bing", "mail"]):
+        touched(shop, "cookie:anna", source, day)
+    converted(shop, user, 16, minor=2**62 - 1, currency="EUR")
+    found = attribution.attribute("last", engine=engine, **MARCH)
+    assert by_label(found, "amount_minor") == {"mail": 2**62 - 1, "google": 0, "bing": 0}
+
+
 def test_nothing_happened(engine, shop):
     assert attribution.compare(engine=engine, **MARCH).num_rows == 0
     assert attribution.top_paths(engine=engine, **MARCH).num_rows == 0
