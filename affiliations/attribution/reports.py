@@ -207,7 +207,7 @@ def _models(model: str | Sequence[str], lead: str, order: int) -> list[str]:
 
 
 @contextmanager
-def _opened(asked: Question, source: Any, progress: Tell | None) -> Iterator[Report]:
+def _opened(asked: Question, source: Any, progress: Tell | None = None) -> Iterator[Report]:
     using = router.db_for_read(Conversion)
     if asked.engine == "database" and source is not None:
         raise InvalidReport("engine: the database reads no export, take duckdb or spark")

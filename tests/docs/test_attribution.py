@@ -14,10 +14,14 @@ from affiliations.attribution.rules import RULES
 from affiliations.attribution.sources import DIMENSIONS
 from tests.attribution.factories import travelled
 from tests.docs.test_apps import ATTRIBUTION
-from tests.docs.test_docs import DOCS, code, quoted, rows, run, text
+from tests.docs.test_docs import BLOCKS, DOCS, code, quoted, rows, run, text
 from tests.tracking.factories import make_property
 
 HOW_TO = "docs/how-to/attribution-reports.md"
+#: What each test runs of it; for those that print there is a block of what they print.
+SETTINGS = ["settings", "memory"]
+PRINTED = ["first", "compare", "classic", "paths", "durations"]
+SILENT = ["lead", "narrowed", "database"]
 MODELS = DOCS / "explanation" / "attribution-models.md"
 
 
@@ -37,12 +41,18 @@ def march():
     return {name: names[name] for name in ("attribution", "march")}
 
 
+def test_every_block_is_run_here():
+    outputs = [f"{name}-output" for name in PRINTED]
+    names = {each.name for each in BLOCKS if each.page == HOW_TO and each.name}
+    assert names == {"install", *SETTINGS, *PRINTED, *outputs, *SILENT}
+
+
 def test_it_is_installed():
     names = run(HOW_TO, "install", INSTALLED_APPS=[])
     assert names["INSTALLED_APPS"] == ["affiliations.attribution"]
 
 
-@pytest.mark.parametrize("name", ["settings", "memory"])
+@pytest.mark.parametrize("name", SETTINGS)
 def test_the_settings_that_are_shown_are_right(name):
     names = run(HOW_TO, name)
     with override_settings(**{key: names[key] for key in names if key.startswith("AFFIL")}):
@@ -50,7 +60,7 @@ def test_the_settings_that_are_shown_are_right(name):
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("name", ["first", "compare", "classic", "paths", "durations"])
+@pytest.mark.parametrize("name", PRINTED)
 def test_a_report_prints_what_is_shown(march, name, capsys):
     capsys.readouterr()
     run(HOW_TO, name, **march)
@@ -58,7 +68,7 @@ def test_a_report_prints_what_is_shown(march, name, capsys):
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("name", ["lead", "narrowed", "database"])
+@pytest.mark.parametrize("name", SILENT)
 def test_a_report_that_is_not_printed_runs(march, name, monkeypatch):
     if name == "database" and connection.vendor == "mysql":
         pytest.skip("computes no reports")
