@@ -25,4 +25,5 @@ NAMES = (
     "tracking_customer",
     "tracking_collect",
     "tracking_stream",
+    "attribution_models",
 )

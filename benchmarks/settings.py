@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "affiliations.rewards",
     "affiliations.referrals",
     "affiliations.tracking",
+    "affiliations.attribution",
     "benchmarks.shop",
 ]
 

@@ -93,8 +93,17 @@ class Question:
             raise InvalidReport("until: must be later than since")
         if not isinstance(self.lookback, timedelta) or self.lookback <= timedelta(0):
             raise InvalidReport("lookback: must be a timedelta above zero")
+        try:
+            _ = self.begin
+        except OverflowError:
+            raise InvalidReport("lookback: goes back to before the year 1") from None
         if self.engine not in ENGINES:
             raise InvalidReport(f"engine: must be one of {', '.join(ENGINES)}")
+
+    @property
+    def begin(self) -> datetime:
+        """When the paths may begin of whoever has converted at once."""
+        return self.since - self.lookback
 
     @property
     def back(self) -> int:
@@ -169,14 +178,16 @@ def attribute(
     """
     models = _models(model, lead, order)
     asked = _question(since, until, by, lookback, trigger, lead, engine)
-    with _opened(asked, source, progress) as report:
+    whole = any(each in CHAINS for each in models)
+    with _opened(asked, source, progress, whole=whole) as report:
         return _attributed(report, models, order, seed)
 
 
-def compare(models: Sequence[str] = MODELS, **asked: Any) -> pa.Table:
+def compare(models: Sequence[str] | None = None, **asked: Any) -> pa.Table:
     """Return what `attribute` does, of several models: all that need no lead, by default."""
-    wanted = [each for each in models if each != "w_shaped" or asked.get("lead")]
-    return attribute(wanted, **asked)
+    if models is None:
+        models = [each for each in MODELS if each != "w_shaped" or asked.get("lead")]
+    return attribute(models, **asked)
 
 
 def _question(
@@ -207,7 +218,10 @@ def _models(model: str | Sequence[str], lead: str, order: int) -> list[str]:
 
 
 @contextmanager
-def _opened(asked: Question, source: Any, progress: Tell | None = None) -> Iterator[Report]:
+def _opened(
+    asked: Question, source: Any, progress: Tell | None = None, *, whole: bool = True
+) -> Iterator[Report]:
+    """Open a report of all people, or without `whole` of those alone who have converted."""
     using = router.db_for_read(Conversion)
     if asked.engine == "database" and source is not None:
         raise InvalidReport("engine: the database reads no export, take duckdb or spark")
@@ -219,36 +233,36 @@ def _opened(asked: Question, source: Any, progress: Tell | None = None) -> Itera
             raise InvalidReport("source: spark reads what export_touchpoints has written")
         yield _exported(Spark(), asked, source, tell)
     elif asked.engine == "database":
-        yield _live(Database(using), asked, tell)
+        yield _live(Database(using), asked, tell, whole=whole)
     else:
         with DuckDB() as engine:
             if source is None:
-                yield _live(engine, asked, tell)
+                yield _live(engine, asked, tell, whole=whole)
             else:
                 yield _exported(engine, asked, source, tell)
 
 
-def _live(engine: DuckDB | Database, asked: Question, tell: Tell) -> Report:
+def _live(engine: DuckDB | Database, asked: Question, tell: Tell, *, whole: bool) -> Report:
     """Have an engine work on the rows of the site."""
     wanted = ["person", "touch", "touched_at", "is_hit", "channel", asked.by]
     names = {name: TOUCHPOINTS[name] for name in dict.fromkeys(wanted)}
-    begin = asked.since - asked.lookback
-    tell("reading touchpoints")
-    raw = engine.load("touchpoints", sources.touchpoints(begin, asked.until), names)
-    touched = engine.keep("arrivals", journeys.arrivals(raw))
     tell("reading conversions")
     found = sources.conversions(asked.since, asked.until, asked.trigger)
     won = engine.load("conversions", found, CONVERSIONS)
+    tell("reading touchpoints")
+    all_touched = sources.touchpoints(asked.begin, asked.until)
+    raw = engine.load("touchpoints", all_touched if whole else all_touched.of(found), names)
+    touched = engine.keep("arrivals", journeys.arrivals(raw))
     leads = None
     if asked.lead:
-        found = sources.conversions(begin, asked.until, asked.lead)
+        found = sources.conversions(asked.begin, asked.until, asked.lead)
         leads = engine.load("leads", found, CONVERSIONS)
     return _report(engine, asked, touched, won, leads, tell)
 
 
 def _exported(engine: DuckDB | Spark, asked: Question, source: Any, tell: Tell) -> Report:
     """Have an engine work on what was exported."""
-    touched, all_won = exports.read(engine, source, asked.since - asked.lookback, asked.until)
+    touched, all_won = exports.read(engine, source, asked.begin, asked.until)
     touched = touched.select(*dict.fromkeys(["person", "touch", "touched_at", "channel", asked.by]))
     won = all_won.filter(all_won.converted_at >= sources.microseconds(asked.since))
     if asked.trigger:
@@ -348,7 +362,7 @@ def top_paths(
     if type(most) is not int or not 1 <= most <= MOST_PATHS:
         raise InvalidReport(f"most: must be a whole number from 1 to {MOST_PATHS}")
     asked = _question(since, until, by, lookback, trigger, engine=engine)
-    with _opened(asked, source, progress) as report:
+    with _opened(asked, source, progress, whole=False) as report:
         wanted = journeys.frequent(report.rows, LONGEST)
         # Of equally many, the same ones each time.
         names = ["length", *(f"step_{n}" for n in range(1, LONGEST + 1)), "currency"]
@@ -388,6 +402,6 @@ def durations(
     arguments and errors are those of `attribute`.
     """
     asked = _question(since, until, by, lookback, trigger, engine=engine)
-    with _opened(asked, source, progress) as report:
+    with _opened(asked, source, progress, whole=False) as report:
         found = report.engine.rows(journeys.taken(report.rows, DAY))
     return pa.Table.from_pylist(sorted(found, key=lambda row: row["days"]), schema=DURATIONS)

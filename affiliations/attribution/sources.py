@@ -97,6 +97,13 @@ class Relation(NamedTuple):
         columns = ", ".join(map(quote, names))
         return self._replace(sql=f"SELECT {columns} FROM ({self.sql}) r")  # noqa: S608 # nosec B608
 
+    def of(self, others: Relation) -> Relation:
+        """Return the rows of those people alone that another relation has rows of."""
+        person = connections[self.using].ops.quote_name("person")
+        theirs = f"SELECT c.{person} FROM ({others.sql}) c"  # noqa: S608 # nosec B608
+        sql = f"SELECT r.* FROM ({self.sql}) r WHERE r.{person} IN ({theirs})"  # noqa: S608 # nosec B608
+        return self._replace(sql=sql, params=(*self.params, *others.params))
+
     def batches(self, size: int = 50_000) -> Iterator[list[Any]]:
         """Run it, and yield its rows, at most so many at a time."""
         connection = connections[self.using]

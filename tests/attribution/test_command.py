@@ -209,8 +209,8 @@ def test_a_report_tells_its_steps(shop):
     asked = {"since": START, "until": START + timedelta(days=31)}
     attribution.attribute(["last", "markov"], progress=told.append, **asked)
     assert told == [
-        "reading touchpoints",
         "reading conversions",
+        "reading touchpoints",
         "following people",
         "weighing by markov",
         "adding up",

@@ -115,6 +115,7 @@ def test_nothing_happened(engine, shop):
         ({"since": "2026-03-01"}, "since: must be a datetime"),
         ({"until": START.replace(tzinfo=None)}, "until: must be an aware datetime"),
         ({"lookback": -DAY}, "lookback: must be a timedelta above zero"),
+        ({"lookback": DAY * 999_999}, "lookback: goes back to before the year 1"),
         ({"order": 0}, "order: must be a whole number from 1 to 4"),
         ({"order": True}, "order: must be"),
         ({"engine": "abacus"}, "engine: must be one of duckdb, database, spark"),
@@ -123,3 +124,8 @@ def test_nothing_happened(engine, shop):
 def test_what_cannot_be_asked(wrong, message):
     with pytest.raises(InvalidReport, match=f"^{message}"):
         attribution.attribute(**{**MARCH, **wrong})
+
+
+def test_comparing_by_one_model_that_needs_more():
+    with pytest.raises(InvalidReport, match=r"^lead: w_shaped needs"):
+        attribution.compare(["w_shaped"], **MARCH)

@@ -1,0 +1,142 @@
+"""Report once in a process of its own, so that its memory can be told: ours, or plain SQL.
+
+python -m benchmarks.attribution_child ours|plain DIRECTORY MEMORY
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import django
+import duckdb
+from django.conf import settings
+
+django.setup()
+
+from affiliations.attribution import chains, exports, sources  # noqa: E402 # wants the apps
+
+from .attribution import BEGIN, DAYS, LOOKBACK, MODELS  # noqa: E402
+
+UNTIL = BEGIN + timedelta(days=DAYS)
+WEEK = 7 * 86_400_000_000
+
+
+def ours(root: Path) -> dict[str, dict[str, float]]:
+    """Return what each channel has earned by each model, as the suite has it."""
+    from affiliations.attribution import attribute  # noqa: PLC0415 # it takes a second to come
+
+    table = attribute(
+        MODELS, since=BEGIN, until=UNTIL, by="channel", lookback=LOOKBACK, source=root
+    )
+    found: dict[str, dict[str, float]] = {model: {} for model in MODELS}
+    for row in table.to_pylist():
+        found[row["model"]][row["label"]] = row["conversions"]
+    return found
+
+
+def plain(root: Path) -> dict[str, dict[str, float]]:
+    """Return the same by SQL that was written for DuckDB by hand, and for nothing else."""
+    with (
+        TemporaryDirectory() as temporary,
+        duckdb.connect(
+            f"{temporary}/plain.duckdb",
+            config={
+                "memory_limit": settings.AFFILIATE_ATTRIBUTION_MEMORY,
+                "temp_directory": f"{temporary}/spilled",
+                "preserve_insertion_order": "false",
+            },
+        ) as db,
+    ):
+        return _plain(db, root)
+
+
+def _plain(db: duckdb.DuckDBPyConnection, root: Path) -> dict[str, dict[str, float]]:
+    back = LOOKBACK // timedelta(microseconds=1)
+    db.execute(f"""
+        CREATE VIEW touched AS SELECT person, touch, touched_at, channel
+        FROM read_parquet('{root}/touchpoints/*/*.parquet', hive_partitioning = true)
+        JOIN read_parquet('{root / exports.EVERYBODY}') USING (who)
+    """)
+    db.execute(f"""
+        CREATE TABLE path AS SELECT conversion, amount_minor, touch, channel,
+            row_number() OVER w AS position, count(*) OVER (PARTITION BY conversion) AS length,
+            max(touched_at) OVER (PARTITION BY conversion) - touched_at AS before_last,
+            lag(channel) OVER w AS behind
+        FROM (
+            SELECT conversion, converted_at, amount_minor, person
+            FROM read_parquet('{root}/conversions/*/*.parquet', hive_partitioning = true)
+            JOIN read_parquet('{root / exports.EVERYBODY}') USING (who)
+        ) c JOIN touched t ON t.person = c.person AND t.touched_at <= c.converted_at
+            AND t.touched_at > c.converted_at - {back}
+        WINDOW w AS (PARTITION BY conversion ORDER BY touched_at, touch)
+    """)
+    begin, end = (sources.microseconds(each) for each in (BEGIN, UNTIL))
+    steps = db.execute(f"""
+        SELECT behind, channel, position = length, true, count(*) FROM path GROUP BY ALL
+        UNION ALL
+        SELECT behind, channel, ended, false, count(*) FROM (
+            SELECT channel, lag(channel) OVER w AS behind, lead(touch) OVER w IS NULL AS ended
+            FROM touched WHERE touched_at >= {begin} AND touched_at < {end}
+                AND touch NOT IN (SELECT touch FROM path)
+            WINDOW w AS (PARTITION BY person ORDER BY touched_at, touch)
+        ) GROUP BY ALL
+    """).fetchall()
+    chain = chains.Chain(
+        chains.Step(
+            () if behind is None else (behind,),
+            channel,
+            times,
+            times if ended and won else 0,
+            times if ended and not won else 0,
+        )
+        for behind, channel, ended, won, times in steps
+    )
+    db.execute("CREATE TABLE effect (channel VARCHAR, markov DOUBLE, shapley DOUBLE)")
+    removal, values = chains.removal_effects(chain), chains.shapley_values(chain)
+    db.executemany(
+        "INSERT INTO effect VALUES (?, ?, ?)",
+        [(each, removal[each], values[each]) for each in chain.labels],
+    )
+    weights = {
+        "last": "CASE WHEN position = length THEN 1.0 ELSE 0.0 END",
+        "first": "CASE WHEN position = 1 THEN 1.0 ELSE 0.0 END",
+        "linear": "1.0",
+        "position_based": "CASE WHEN length = 1 THEN 1.0 WHEN position IN (1, length) THEN 0.4 "
+        "ELSE 0.2 / (length - 2) END",
+        "time_decay": f"2.0 ** (-before_last / {WEEK}.0)",
+        "markov": "markov",
+        "shapley": "shapley",
+    }
+    weighed = ", ".join(f"CAST({sql} AS DOUBLE) AS w_{name}" for name, sql in weights.items())
+    shares = ", ".join(
+        f"w_{name} / sum(w_{name}) OVER (PARTITION BY conversion) AS c_{name}" for name in weights
+    )
+    sums = ", ".join(f"sum(c_{name}), sum(c_{name} * amount_minor)" for name in weights)
+    rows = db.execute(f"""
+        SELECT channel, {sums} FROM (
+            SELECT *, {shares} FROM (SELECT *, {weighed} FROM path JOIN effect USING (channel))
+        ) GROUP BY channel
+    """).fetchall()
+    return {
+        model: {row[0]: row[1 + 2 * place] for row in rows} for place, model in enumerate(weights)
+    }
+
+
+def main(which: str, directory: str, memory: str) -> None:
+    """Report, and print how long it took, and the most memory."""
+    settings.AFFILIATE_ATTRIBUTION_MEMORY = memory
+    begun = perf_counter()
+    found = {"ours": ours, "plain": plain}[which](Path(directory))
+    took = perf_counter() - begun
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": took, "mebibytes": most, "found": found}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
