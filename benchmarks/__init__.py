@@ -26,4 +26,6 @@ NAMES = (
     "tracking_collect",
     "tracking_stream",
     "attribution_models",
+    "attribution_database",
+    "attribution_export",
 )

@@ -1,13 +1,14 @@
-"""Run the expressions of a report: in the process with DuckDB, or in the site's own database.
+"""Run the expressions of a report: in this process, in the site's own database, or on Spark.
 
-Each engine holds the two relations, of touchpoints and conversions, and answers what is asked of
-them; which one it is makes no difference to the figures.
+Each engine holds the relations that an expression is about, by their names, and answers what is
+asked of them; which one it is makes no difference to the figures.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -16,18 +17,19 @@ from typing import Any, Protocol, Self
 import duckdb
 import ibis
 import pyarrow as pa
-import pyarrow.parquet as pq
 from django.db import connections
 
 from .conf import settings
 from .sources import Relation
 
-__all__ = ["Database", "DuckDB", "Engine", "Row"]
+__all__ = ["Database", "DuckDB", "Engine", "Row", "Spark"]
 
 Row = dict[str, Any]
+#: What each of the engines calls the types that relations have.
+_ARROW = {"int64": pa.int64(), "string": pa.string()}
+_DUCKDB = {"int64": "BIGINT", "string": "VARCHAR"}
 #: The files of days, below what they are of.
 GLOB = "day=*/*.parquet"
-_TYPES = {"int64": pa.int64(), "string": pa.string()}
 #: What Ibis calls the SQL of a database of Django's.
 DIALECTS = {"postgresql": "postgres", "sqlite": "sqlite"}
 
@@ -42,24 +44,37 @@ class Engine(Protocol):
         """Run an expression, and return its rows."""
 
 
+@lru_cache(maxsize=256)
+def _compiled(wanted: Any, dialect: str) -> str:
+    return str(ibis.to_sql(wanted.to_expr(), dialect=dialect))
+
+
+def compiled(wanted: Any, dialect: str) -> str:
+    """Return the SQL of an expression; to find it takes longer than to run it on little."""
+    return _compiled(wanted.op(), dialect)
+
+
 class DuckDB:
     """DuckDB in this process, with as much memory as AFFILIATE_ATTRIBUTION_MEMORY says.
 
-    What needs more goes to a temporary directory.
+    What needs more goes to a temporary directory. Names of relations are ours.
     """
 
     def __init__(self) -> None:
         # The directory is there before the database that is in it, and longer.
         self._directory = TemporaryDirectory(prefix="affiliations-")
-        self.connection = ibis.duckdb.connect(
-            str(Path(self._directory.name) / "report.duckdb"),
-            memory_limit=settings.ATTRIBUTION_MEMORY,
-            temp_directory=str(Path(self._directory.name) / "spilled"),
-            # No order of rows is asked for where none is stated, and to keep it takes memory.
-            preserve_insertion_order=False,
-            # What a report reads is here already.
-            autoinstall_known_extensions=False,
-            autoload_known_extensions=False,
+        self.here = Path(self._directory.name)
+        self.raw = duckdb.connect(
+            str(self.here / "report.duckdb"),
+            config={
+                "memory_limit": settings.ATTRIBUTION_MEMORY,
+                "temp_directory": str(self.here / "spilled"),
+                # No order is asked for where none is stated, and to keep it takes memory.
+                "preserve_insertion_order": "false",
+                # What a report needs is here already.
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+            },
         )
 
     def __enter__(self) -> Self:
@@ -71,52 +86,63 @@ class DuckDB:
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
-        self.connection.disconnect()
+        self.raw.close()
         self._directory.cleanup()
-
-    @property
-    def raw(self) -> duckdb.DuckDBPyConnection:
-        """The connection as DuckDB has it."""
-        raw: duckdb.DuckDBPyConnection = self.connection.con
-        return raw
 
     def load(self, name: str, relation: Relation, columns: Mapping[str, str]) -> Any:
         """Read some columns of a relation out of the site's database."""
-        schema = pa.schema([(each, _TYPES[kind]) for each, kind in columns.items()])
+        types = ", ".join(f"{each} {_DUCKDB[kind]}" for each, kind in columns.items())
+        self.raw.execute(f"CREATE OR REPLACE TABLE {name} ({types})")
         wanted = relation.only(columns)
-        self._drop(name)
-        self.connection.create_table(name, schema=ibis.schema(dict(columns)))
+        if wanted.can_be_copied():
+            self._copy(name, wanted, columns)
+            return ibis.table(dict(columns), name=name)
+        schema = pa.schema([(each, _ARROW[kind]) for each, kind in columns.items()])
         # One after the other: DuckDB would ask for them in threads of its own, where Django has
         # other connections.
         for rows in wanted.batches():
             self.raw.from_arrow(pa.Table.from_batches([_batch(rows, schema)])).insert_into(name)
-        return self.connection.table(name)
+        return ibis.table(dict(columns), name=name)
 
-    def read(self, root: Path, what: str) -> Any:
-        """Return what was exported, from files that each tell of a day; see exports.py."""
-        return self.connection.read_parquet(str(root / what / GLOB), hive_partitioning=True)
+    def _copy(self, name: str, wanted: Relation, columns: Mapping[str, str]) -> None:
+        """Read what PostgreSQL writes as CSV: as tuples of Python it takes three times as long."""
+        path = self.here / f"{name}.csv"
+        with path.open("wb") as file:
+            wanted.copy_to(file)
+        types = ", ".join(f"'{each}': '{_DUCKDB[kind]}'" for each, kind in columns.items())
+        self.raw.execute(
+            f"INSERT INTO {name} SELECT * FROM read_csv(?, columns = {{{types}}}, "  # noqa: S608 # nosec B608
+            "auto_detect = false, header = false, delim = ',', quote = '\"', escape = '\"', "
+            "nullstr = '', allow_quoted_nulls = false, parallel = false)",
+            [str(path)],
+        )
+        path.unlink()
 
-    def read_file(self, path: Path) -> Any:
-        """Return what was exported into one file."""
-        return self.connection.read_parquet(str(path))
+    def read(self, name: str, path: Path, columns: Mapping[str, str]) -> Any:
+        """Return what was exported into a file, or into files of days; see exports.py."""
+        files = str(path / GLOB if path.is_dir() else path).replace("'", "''")
+        named = ", ".join(columns)
+        self.raw.execute(
+            f"CREATE OR REPLACE VIEW {name} AS SELECT {named} "  # noqa: S608 # nosec B608
+            f"FROM read_parquet('{files}', hive_partitioning = true)"
+        )
+        return ibis.table(dict(columns), name=name)
 
     def keep(self, name: str, rows: Any) -> Any:
         """Compute an expression once."""
-        self._drop(name)
-        return self.connection.create_table(name, rows)
-
-    def _drop(self, name: str) -> None:
-        # Ibis does it by SQL that is none: it leaves out the name, which here is one of ours.
-        self.raw.execute(f"DROP TABLE IF EXISTS {name}")
+        self.raw.execute(f"CREATE OR REPLACE TABLE {name} AS {compiled(rows, 'duckdb')}")
+        return ibis.table(rows.schema(), name=name)
 
     def write(self, rows: Any, path: Path) -> int:
         """Write what an expression yields into a file of Parquet; return how many rows."""
-        self.connection.to_parquet(rows, str(path))
-        return int(pq.read_metadata(path).num_rows)
+        file = str(path).replace("'", "''")
+        done = self.raw.execute(f"COPY ({compiled(rows, 'duckdb')}) TO '{file}' (FORMAT parquet)")
+        [count] = done.fetchone() or (0,)
+        return int(count)
 
     def rows(self, wanted: Any) -> list[Row]:
         """Run an expression."""
-        found: list[Row] = self.connection.to_pyarrow(wanted).to_pylist()
+        found: list[Row] = self.raw.sql(compiled(wanted, "duckdb")).to_arrow_table().to_pylist()
         return found
 
 
@@ -145,7 +171,7 @@ class Database:
         return ibis.table(rows.schema(), name=name)
 
     def _compiled(self, wanted: Any) -> str:
-        return str(ibis.to_sql(wanted, dialect=self.dialect)).replace("%", "%%")
+        return compiled(wanted, self.dialect).replace("%", "%%")
 
     def rows(self, wanted: Any) -> list[Row]:
         """Run an expression."""
@@ -170,21 +196,20 @@ class Spark:
     def __init__(self) -> None:
         from pyspark.sql import SparkSession  # noqa: PLC0415 # of an extra of its own
 
-        self.connection = ibis.pyspark.connect(SparkSession.builder.getOrCreate())
+        self.session = SparkSession.builder.getOrCreate()
+        self.connection = ibis.pyspark.connect(self.session)
 
-    def read(self, root: Path, what: str) -> Any:
-        """Return what was exported, from files that each tell of a day."""
-        return self.connection.read_parquet(str(root / what))
-
-    def read_file(self, path: Path) -> Any:
-        """Return what was exported into one file."""
-        return self.connection.read_parquet(str(path))
+    def read(self, name: str, path: Path, columns: Mapping[str, str]) -> Any:
+        """Return what was exported into a file, or into files of days."""
+        self.session.read.parquet(str(path)).createOrReplaceTempView(name)
+        return ibis.table(dict(columns), name=name)
 
     def keep(self, name: str, rows: Any) -> Any:
         """Compute an expression once, when it is first used."""
-        return rows.cache()
+        # By the connection, without which Ibis does not know this dialect well.
+        self.session.sql(self.connection.compile(rows)).cache().createOrReplaceTempView(name)
+        return ibis.table(rows.schema(), name=name)
 
     def rows(self, wanted: Any) -> list[Row]:
         """Run an expression."""
-        found: list[Row] = self.connection.to_pyarrow(wanted).to_pylist()
-        return found
+        return [row.asDict() for row in self.session.sql(self.connection.compile(wanted)).collect()]

@@ -155,11 +155,15 @@ def read(
         raise InvalidReport(f"until: the export ends at {there.until:%Y-%m-%d %H:%M:%S.%f}")
     if not there.is_whole and since < _moment(there.first):
         raise InvalidReport(f"since: less the lookback is before {there.first}, the export's first")
-    people = engine.read_file(root / EVERYBODY)
+    people = engine.read("people", root / EVERYBODY, {"who": "int64", "person": "int64"})
     first, last = (sources.microseconds(each) for each in (since, until))
     found = []
-    for what, at in (("touchpoints", "touched_at"), ("conversions", "converted_at")):
-        rows = engine.read(root, what)
+    for what, columns, at in (
+        ("touchpoints", TOUCHPOINTS, "touched_at"),
+        ("conversions", CONVERSIONS, "converted_at"),
+    ):
+        held = {name: kind for name, kind in columns.items() if name not in ("person", "is_hit")}
+        rows = engine.read(what, root / what, {**held, "day": "date"})
         rows = rows.filter(
             # Of the other days no file is opened.
             (rows.day >= ibis.literal(_day(since)))

@@ -318,5 +318,5 @@ def taken(rows: Any, day: int) -> Any:
     )
     each = each.mutate(days=(each.took / day).floor().cast("int64"))
     return each.group_by("days").agg(
-        conversions=each.conversion.count(), touchpoints=each.touchpoints.sum()
+        conversions=each.conversion.count(), touchpoints=each.touchpoints.sum().cast("int64")
     )

@@ -308,9 +308,7 @@ def _attributed(report: Report, models: Sequence[str], order: int, seed: int) ->
             "model": model,
             **{name: each[name] for name in ("label", "currency", "paths", "touchpoints")},
             "conversions": each[f"conversions_{model}"],
-            "amount_minor": None
-            if each[f"amount_{model}"] is None
-            else int(each[f"amount_{model}"]),
+            "amount_minor": _whole(each[f"amount_{model}"]),
             "effect": effects[model].get(each["label"]) if model in effects else None,
         }
         for model in models
@@ -326,6 +324,11 @@ def _attributed(report: Report, models: Sequence[str], order: int, seed: int) ->
         )
     )
     return pa.Table.from_pylist(table, schema=SCHEMA)
+
+
+def _whole(number: Any) -> int | None:
+    """Return a sum as a number; of whole numbers some engines make a Decimal."""
+    return None if number is None else int(number)
 
 
 def _steps(rows: Sequence[Row], order: int, *, converted: bool) -> Iterator[chains.Step]:
@@ -371,7 +374,8 @@ def top_paths(
     rows = [
         {
             "path": [each[f"step_{n}"] for n in range(min(each["length"], LONGEST), 0, -1)],
-            **{name: each[name] for name in ("currency", "conversions", "amount_minor")},
+            **{name: each[name] for name in ("currency", "conversions")},
+            "amount_minor": _whole(each["amount_minor"]),
         }
         for each in found
     ]
