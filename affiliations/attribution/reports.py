@@ -307,7 +307,8 @@ def _attributed(report: Report, models: Sequence[str], order: int, seed: int) ->
         {
             "model": model,
             **{name: each[name] for name in ("label", "currency", "paths", "touchpoints")},
-            "conversions": each[f"conversions_{model}"],
+            # Of weights that are written with a decimal point some engines make a Decimal.
+            "conversions": float(each[f"conversions_{model}"]),
             "amount_minor": _whole(each[f"amount_{model}"]),
             "effect": effects[model].get(each["label"]) if model in effects else None,
         }
