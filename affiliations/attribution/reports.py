@@ -7,6 +7,7 @@ Everything else of the app is a way to here: the command, the page of the admin.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ MODELS = (*RULES, *CHAINS)
 ENGINES = ("duckdb", "database", "spark")
 MOST_ORDER = 4
 DAY = 86_400_000_000
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 #: Labels of a path that is shown, and paths.
 LONGEST, MOST_PATHS = 10, 1000
 
@@ -97,6 +99,11 @@ class Question:
             _ = self.begin
         except OverflowError:
             raise InvalidReport("lookback: goes back to before the year 1") from None
+        for name in ("trigger", "lead"):
+            text = getattr(self, name)
+            # No database takes anything else, and each would say so by an error of its own.
+            if not isinstance(text, str) or _UNSTORABLE.search(text):
+                raise InvalidReport(f"{name}: must be text without NUL and half letters")
         if self.engine not in ENGINES:
             raise InvalidReport(f"engine: must be one of {', '.join(ENGINES)}")
 
@@ -176,7 +183,7 @@ def attribute(
 
     Raises InvalidReport, which names the argument.
     """
-    models = _models(model, lead, order)
+    models = _models(model, lead, order, seed)
     asked = _question(since, until, by, lookback, trigger, lead, engine)
     whole = any(each in CHAINS for each in models)
     with _opened(asked, source, progress, whole=whole) as report:
@@ -203,7 +210,9 @@ def _question(
     return Question(since, until, by, back, trigger, lead, engine)
 
 
-def _models(model: str | Sequence[str], lead: str, order: int) -> list[str]:
+def _models(model: str | Sequence[str], lead: str, order: int, seed: int) -> list[str]:
+    if not isinstance(model, str | list | tuple):
+        raise InvalidReport("model: must be a name, or a list of names")
     models = [model] if isinstance(model, str) else list(model)
     for each in models:
         if each not in MODELS:
@@ -214,6 +223,8 @@ def _models(model: str | Sequence[str], lead: str, order: int) -> list[str]:
         raise InvalidReport("lead: w_shaped needs the trigger of leads")
     if type(order) is not int or not 1 <= order <= MOST_ORDER:
         raise InvalidReport(f"order: must be a whole number from 1 to {MOST_ORDER}")
+    if type(seed) is not int or seed < 0:
+        raise InvalidReport("seed: must be a whole number from 0 on")
     return models
 
 

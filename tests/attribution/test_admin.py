@@ -13,6 +13,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
 
 from affiliations import attribution
@@ -278,3 +279,11 @@ def test_who_may_look(client, django_user_model, shop):
     assert client.get(f"{URL}add/").status_code == 403
     codenames = Permission.objects.filter(content_type__app_label="affiliations_attribution")
     assert [each.codename for each in codenames] == ["view_attributionreport"]
+
+
+@pytest.mark.parametrize("view", ["change", "delete", "history"])
+@pytest.mark.parametrize("key", ["0", "-1", "x", "1e400", "9" * 400, "_00", "_ED_A0_80", "\x01"])
+def test_no_address_below_the_report_fails(admin_client, view, key):
+    url = reverse(f"admin:affiliations_attribution_attributionreport_{view}", args=[key])
+    assert admin_client.get(url).status_code < 500
+    assert admin_client.post(url, {"post": "yes"}).status_code < 500
