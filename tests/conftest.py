@@ -118,10 +118,10 @@ def task_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The path of a Chromium, or a skipped test: AFFILIATIONS_CHROMIUM names one by hand."""
+    """The path of a Chromium, or a skipped test: AFFILIATIONS_CHROMIUM names one, or says `none`."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     found = os.environ.get("AFFILIATIONS_CHROMIUM") or next(filter(None, map(which, names)), None)
-    if found is None:
+    if found in (None, "none"):
         reason = f"no browser: none of {', '.join(names)} is on PATH"
         if os.environ.get("AFFILIATIONS_REQUIRE_BROWSER"):
             # The lane that exists for the browser must not pass by skipping.
