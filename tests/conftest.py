@@ -118,7 +118,7 @@ def task_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The path of a Chromium, or a skipped test: AFFILIATIONS_CHROMIUM names one, or says `none`."""
+    """The path of a Chromium, or a skipped test; AFFILIATIONS_CHROMIUM names one, or is `none`."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     found = os.environ.get("AFFILIATIONS_CHROMIUM") or next(filter(None, map(which, names)), None)
     if found in (None, "none"):

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from affiliations import attribution
 from affiliations.attribution.admin import forms, report, wording
-from affiliations.attribution.reports import MODELS
+from affiliations.attribution.questions import MODELS
 from affiliations.attribution.sources import DIMENSIONS
 from affiliations.models import Conversion
 from tests.attribution.factories import DAY, START, converted, touched

@@ -12,7 +12,7 @@ from affiliations.attribution import exports
 from affiliations.attribution.engines import DuckDB
 from affiliations.attribution.exceptions import InvalidReport, UnreadableExport
 from affiliations.attribution.exports import export
-from affiliations.attribution.reports import MODELS
+from affiliations.attribution.questions import MODELS
 from affiliations.models import Conversion, Visitor
 from affiliations.privacy import forget_user
 from affiliations.services import reverse_conversion

@@ -5,7 +5,7 @@ from django.db import connection
 
 from affiliations import attribution
 from affiliations.attribution.exceptions import InvalidReport
-from affiliations.attribution.reports import MODELS
+from affiliations.attribution.questions import MODELS
 from tests.attribution.factories import DAY, START, by_label, converted, touched
 from tests.core.factories import make_user
 from tests.tracking.factories import make_property, say

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from affiliations import attribution
-from affiliations.attribution.reports import MODELS
+from affiliations.attribution.questions import MODELS
 from tests.attribution.test_exports import begins, orders, shop, week  # noqa: F401 # fixtures
 
 pyspark = pytest.importorskip("pyspark")

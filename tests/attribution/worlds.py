@@ -7,6 +7,7 @@ from unittest.mock import patch
 from hypothesis import strategies as st
 
 from affiliations.attribution import reports, sources
+from affiliations.attribution.questions import Question
 from affiliations.attribution.sources import CONVERSIONS, DIMENSIONS, TOUCHPOINTS, Relation
 
 from . import oracle
@@ -136,9 +137,9 @@ class World:
 
     def earned(self, models, engine="duckdb"):
         """Return what the reports say of each touchpoint: credits and minor units by model."""
-        question = {**self.question, "engine": engine}
-        with self.told(), reports._opened(reports.Question(**question), None) as report:
-            rows, _ = reports._credited(report, models, self.order, 0)
+        question = Question.asked(models, engine=engine, order=self.order, **self.question)
+        with self.told(), reports.opened(question) as report:
+            rows, _ = report.credited()
             names = [f"{what}_{model}" for model in models for what in ("credit", "minor")]
             found = report.engine.rows(rows.select("conversion", "touch", *names))
         result = {

@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import override_settings
 
 from affiliations import attribution
-from affiliations.attribution import chains, reports
+from affiliations.attribution import chains, questions, reports
 from affiliations.attribution.checks import check_settings
 from affiliations.attribution.rules import RULES
 from affiliations.attribution.sources import DIMENSIONS
@@ -100,16 +100,16 @@ def first_column(name):
 
 
 def test_every_model_dimension_and_engine_is_listed():
-    assert tuple(first_column("Models")) == reports.MODELS == (*RULES, *reports.CHAINS)
+    assert tuple(first_column("Models")) == questions.MODELS == (*RULES, *questions.CHAINS)
     assert tuple(first_column("Dimensions")) == DIMENSIONS
-    assert tuple(first_column("Engines")) == reports.ENGINES
+    assert tuple(first_column("Engines")) == questions.ENGINES
 
 
 def test_every_model_is_explained_and_can_be_chosen():
     defined = re.findall(r"^`(\w+)`$\n: ", text(MODELS), re.MULTILINE)
-    assert tuple(defined) == reports.MODELS
+    assert tuple(defined) == questions.MODELS
     chosen = [quoted(cells[1])[0] for cells in rows(DOCS.parent / HOW_TO)[1:]]
-    assert tuple(chosen) == reports.MODELS
+    assert tuple(chosen) == questions.MODELS
 
 
 @pytest.mark.parametrize(
@@ -152,4 +152,4 @@ def test_the_limits_are_those_of_the_code():
     page = ATTRIBUTION.sections()["Functions"]
     assert f"the last {reports.LONGEST} |" in page
     assert f"1 to {reports.MOST_PATHS:,}, and" in page
-    assert f"1 to {reports.MOST_ORDER}, and" in page
+    assert f"1 to {questions.MOST_ORDER}, and" in page

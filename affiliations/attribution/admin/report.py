@@ -19,6 +19,7 @@ from .. import tables
 from ..checks import INSTALL, missing
 from ..exceptions import InvalidReport
 from ..models import AttributionReport
+from ..questions import Question
 from . import figures, wording
 from .forms import ReportForm
 
@@ -26,6 +27,8 @@ PAGE = "attributionreport/report.html"
 RESULT = "admin/affiliations_attribution/attributionreport/result.html"
 #: Of more conversions than these it takes a while: the page is shown before there is an answer.
 SOON = 1000
+#: Paths that are shown.
+PATHS = 20
 
 
 @admin.register(AttributionReport)
@@ -90,14 +93,21 @@ def _asked(request: HttpRequest) -> QueryDict:
 
 
 def _working(request: HttpRequest, form: ReportForm) -> Steps:
-    given, question = form.cleaned_data, form.question
+    # Found when it is used: Ibis takes a second to come, and need not be here.
+    from ..reports import opened  # noqa: PLC0415
+
     try:
-        credited = attribution.attribute(given["model"], lead=given["lead"], **question).to_pylist()
-        yield 1, 3
-        paths = attribution.top_paths(**question).to_pylist()
-        yield 2, 3
-        times = attribution.durations(**question).to_pylist()
-        yield 3, 3
+        asked = Question.asked(
+            form.cleaned_data["model"], lead=form.cleaned_data["lead"], **form.question
+        )
+        with opened(asked) as found:
+            yield 1, 4
+            credited = found.attributed().to_pylist()
+            yield 2, 4
+            paths = found.top_paths(PATHS).to_pylist()
+            yield 3, 4
+            times = found.durations().to_pylist()
+            yield 4, 4
     except InvalidReport as error:
         if form.count <= SOON:
             raise

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from affiliations.attribution import journeys, reports, rules
-from affiliations.attribution.reports import CHAINS, MODELS
+from affiliations.attribution.questions import CHAINS, MODELS
 from tests.attribution import oracle
 from tests.attribution.worlds import HOSTILE, LARGEST, TICK, rich, single, worlds
 
