@@ -71,7 +71,7 @@ setup(
         "spark": [*ATTRIBUTION, *SPARK],
         "postgres": ["psycopg[binary]>=3.2"],
         "mariadb": ["mysqlclient>=2.2.4"],
-        "demo": [*API, *DATABASE_URL, *QR],
+        "demo": [*API, *ATTRIBUTION, *DATABASE_URL, *QR],
         "benchmarks": [*API, *DATABASE_URL, *REDIS, "gunicorn>=25.1", "pinax-referrals>=4.5"],
         "test": [
             *API,

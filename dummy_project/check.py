@@ -15,6 +15,7 @@ from pathlib import Path
 from django.db import OperationalError, connection
 
 from . import seed
+from .attribution_walk import AttributionWalk
 from .earnings_walk import EarningsWalk
 from .friends_walk import FriendsWalk
 from .network_walk import NetworkWalk
@@ -28,7 +29,7 @@ LIMIT = 60
 TIDY = 5
 PREFIX = "test_affiliations_demo_"
 #: The ways to go, one customer after the other.
-WALKS = (PartnerWalk, NetworkWalk, EarningsWalk, FriendsWalk, TrackingWalk)
+WALKS = (PartnerWalk, NetworkWalk, EarningsWalk, FriendsWalk, TrackingWalk, AttributionWalk)
 
 
 def check() -> int:

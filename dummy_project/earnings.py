@@ -27,6 +27,7 @@ from affiliations.rewards.models.rules import LEAD
 from affiliations.services import reverse_conversion
 from affiliations.testing import Clock, freeze
 
+from . import ways
 from .shop.models import Order, Product
 from .shop.services import place_order, refund_order
 
@@ -141,6 +142,7 @@ def order(turn: int, partner: Partner) -> Order:
     domain = "mailinator.com" if turn in ODD else "customers.example"
     user = User.objects.create_user(f"customer-{turn}", f"customer-{turn}@{domain}")
     product = Product.objects.get(slug=BASKET[turn % len(BASKET)])
+    ways.come(user, turn)
     Visitor.objects.create(partner=partner, user=user, entry_point=f"https://kiln.example/{turn}")
     return place_order(user=user, product=product)
 

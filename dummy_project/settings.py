@@ -28,6 +28,7 @@ INSTALLED_APPS = [
     "affiliations.rewards",
     "affiliations.referrals",
     "affiliations.tracking",
+    "affiliations.attribution",
     # Serves the scripts of the page that shows the API of the links.
     "ninja",
     "dummy_project.shop",

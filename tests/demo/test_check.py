@@ -14,7 +14,8 @@ from django.db import connection
 from affiliations.links.models import Link
 from affiliations.models import Partner, Subscription
 from affiliations.signals import visitor_identified
-from dummy_project import check, earnings, earnings_walk, friends_walk, network_walk, seed, walk
+from dummy_project import attribution_walk, check, earnings, earnings_walk, friends_walk
+from dummy_project import network_walk, seed, walk
 from dummy_project.__main__ import main
 from dummy_project.network.models import Offer
 from dummy_project.partner_site.models import Deal
@@ -199,6 +200,22 @@ FRIENDS_BREAKAGES = {
 }
 
 
+#: The same, on the way of the models.
+ATTRIBUTION_BREAKAGES = {
+    "nobody looks back": (
+        (
+            "from datetime import timedelta\n"
+            "settings.AFFILIATE_ATTRIBUTION_LOOKBACK = timedelta(microseconds=1)"
+        ),
+        "✗ by first it is {}",
+    ),
+    "other ends": (
+        "settings.AFFILIATE_ATTRIBUTION_POSITION = (0.3, 0.3)",
+        "✗ by position_based it is {",
+    ),
+}
+
+
 def test_it_passes_and_shows_its_evidence(python):
     done = python("-m", "dummy_project", "--check")
 
@@ -237,6 +254,11 @@ def test_it_passes_and_shows_its_evidence(python):
         "a second run drafts nothing",
         "-paypal-1.csv: anna@blog-of-anna.example,60.00,EUR,",
         "manage audit_ledger: Nothing differs.",
+        # By whom it was earned.
+        "goes by ",
+        "first: paid search 18.00 EUR, affiliate 0.00 EUR, email 0.00 EUR",
+        "position based: affiliate 7.20 EUR, paid search 7.20 EUR, email 3.60 EUR",
+        "draws “paid_search: Last touch 0.00, First touch 2.00, Linear 0.67, Position 0.80”",
         "Everything holds",
     ):
         assert evidence in done.stdout
@@ -272,7 +294,11 @@ def test_it_finds_what_is_broken_at_the_network(python, name):
     ("walk", "breakage", "reason"),
     [
         pytest.param(f"{walk}_walk.{walk.capitalize()}Walk", *broken, id=f"{walk}-{name}")
-        for walk, breakages in (("earnings", EARNINGS_BREAKAGES), ("friends", FRIENDS_BREAKAGES))
+        for walk, breakages in (
+            ("earnings", EARNINGS_BREAKAGES),
+            ("friends", FRIENDS_BREAKAGES),
+            ("attribution", ATTRIBUTION_BREAKAGES),
+        )
         for name, broken in breakages.items()
     ],
 )
