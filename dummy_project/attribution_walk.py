@@ -92,7 +92,7 @@ class AttributionWalk(TrackingWalk):
         asked = {"since": today, "until": today, "by": "channel", "model": [*EARNED]}
         page = self.ask("GET", f"{REPORT}?{urlencode(asked, doseq=True)}")
         drawn = [html.unescape(each) for each in re.findall(r"<title>([^<]+)</title>", page.text)]
-        shown = next((each for each in drawn if each.startswith("paid_search")), "")
+        shown = next((each for each in drawn if each.startswith("paid search")), "")
         require(shown, f"{page.url} draws no paid search")
         yield f"{said(page)}, draws “{shown}”"
 

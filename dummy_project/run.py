@@ -25,7 +25,8 @@ BANNER = """
   5  {url}/friends/           Invite a friend: sign up in another browser by your link, and order.
   6  {url}/admin/             In a private window, as staff: {staff} / {staff} (this demo only).
   7  {url}/admin/affiliations_rewards/  What partners earn, by which rules, and how they are paid.
-  8  {url}/api/links/docs     For programs: the API of the links.
+  8  {url}/admin/affiliations_attribution/attributionreport/?by=channel  By which ways orders came.
+  9  {url}/api/links/docs     For programs: the API of the links.
 
   A refund's alert, which would be mailed, is printed here.
   Database: {database}

@@ -119,6 +119,16 @@ def test_paths_and_times(admin_client, shop):
     assert "3 days: 1 conversion 4 days: 1 conversion" in said
 
 
+def test_channels_are_called_as_people_call_them(admin_client):
+    prop, user = make_property(), make_user()
+    say(prop, f"user:{user.pk} cookie:c")
+    touched(prop, "cookie:c", "google", 1)
+    converted(prop, user, 4, minor=100, currency="EUR")
+    said = words(content(ask(admin_client, by="channel")))
+    assert "paid search 1.00 1.00" in said
+    assert "paid_search" not in said
+
+
 def test_the_file_says_it_too(both_clients, admin_user, shop):
     both_clients.force_login(admin_user)
     text = content(ask(both_clients, trigger="Order placed", lookback="9"))

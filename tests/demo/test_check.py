@@ -258,7 +258,7 @@ def test_it_passes_and_shows_its_evidence(python):
         "goes by ",
         "first: paid search 18.00 EUR, affiliate 0.00 EUR, email 0.00 EUR",
         "position based: affiliate 7.20 EUR, paid search 7.20 EUR, email 3.60 EUR",
-        "draws “paid_search: Last touch 0.00, First touch 2.00, Linear 0.67, Position 0.80”",
+        "draws “paid search: Last touch 0.00, First touch 2.00, Linear 0.67, Position 0.80”",
         "Everything holds",
     ):
         assert evidence in done.stdout

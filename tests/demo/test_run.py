@@ -45,6 +45,7 @@ def test_it_prints_where_to_click(open_demo, tmp_path):
             "/network/",
             "/admin/",
             "/admin/affiliations_rewards/",
+            "/admin/affiliations_attribution/attributionreport/?by=channel",
             "/api/links/docs",
         ):
             assert f"{demo.url}{path}" in demo.banner

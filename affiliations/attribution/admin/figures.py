@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 from ...admin.amounts import amount
 from . import charts, wording
 
-__all__ = ["currencies", "legend", "paths", "times", "together"]
+__all__ = ["currencies", "legend", "naming", "paths", "times", "together"]
 
 #: Rows that a page shows of a table, the largest; all are in the CSV.
 MOST_ROWS = 200
@@ -27,6 +27,8 @@ STRETCHES = (1, 7, 30, 90, 365)
 Row = dict[str, Any]
 #: By label, and then by model.
 Values = Mapping[str | None, Mapping[str, float]]
+#: Tells what a label is called.
+Called = Callable[[str | None], Row]
 
 
 def legend(models: Sequence[str]) -> list[Row]:
@@ -41,12 +43,12 @@ def legend(models: Sequence[str]) -> list[Row]:
     ]
 
 
-def together(rows: Iterable[Row], models: Sequence[str], names: Mapping[str, str]) -> Row:
+def together(rows: Iterable[Row], models: Sequence[str], called: Called) -> Row:
     """Return the credits of all conversions, whatever their currency."""
-    return _side_by_side(_by_label(rows, "conversions"), models, names, credit)
+    return _side_by_side(_by_label(rows, "conversions"), models, called, credit)
 
 
-def currencies(rows: Sequence[Row], models: Sequence[str], names: Mapping[str, str]) -> list[Row]:
+def currencies(rows: Sequence[Row], models: Sequence[str], called: Called) -> list[Row]:
     """Return for each currency what the conversions in it were worth."""
     found = []
     for currency in sorted({row["currency"] for row in rows if row["currency"]}):
@@ -55,7 +57,7 @@ def currencies(rows: Sequence[Row], models: Sequence[str], names: Mapping[str, s
         def spoken(minor: float, currency: str = currency) -> str:
             return amount(int(minor), currency)
 
-        shown = _side_by_side(_by_label(mine, "amount_minor"), models, names, spoken)
+        shown = _side_by_side(_by_label(mine, "amount_minor"), models, called, spoken)
         credited = _by_label(mine, "conversions")
         for row in shown["rows"]:
             for cell, model in zip(row["cells"], models, strict=True):
@@ -69,13 +71,17 @@ def credit(value: float) -> str:
     return number_format(round(value, 2), 2, use_l10n=True, force_grouping=True)
 
 
-def called(label: str | None, names: Mapping[str, str]) -> Row:
-    """Return what a label is called, and its id in links where it is a partner."""
-    if label is None:
-        return {"name": _("none"), "is_none": True}
-    if label in names:
-        return {"name": Truncator(names[label]).chars(LONGEST), "uid": label}
-    return {"name": Truncator(label).chars(LONGEST)}
+def naming(by: str, names: Mapping[str, str]) -> Called:
+    """Return what tells of a label what it is called, and its id where it is a partner's."""
+
+    def called(label: str | None) -> Row:
+        if label is None:
+            return {"name": _("none"), "is_none": True}
+        row = {"uid": label} if label in names else {}
+        name = label.replace("_", " ") if by == "channel" else names.get(label, label)
+        return {"name": Truncator(name).chars(LONGEST), **row}
+
+    return called
 
 
 def _by_label(rows: Iterable[Row], column: str) -> dict[str | None, dict[str, float]]:
@@ -86,7 +92,7 @@ def _by_label(rows: Iterable[Row], column: str) -> dict[str | None, dict[str, fl
 
 
 def _side_by_side(
-    values: Values, models: Sequence[str], names: Mapping[str, str], said: Callable[[float], str]
+    values: Values, models: Sequence[str], called: Called, said: Callable[[float], str]
 ) -> Row:
     """Return a table of labels and models, the largest label first, with a bar for each value."""
     order = sorted(
@@ -101,7 +107,7 @@ def _side_by_side(
             f"{wording.MODELS[model][0]} {said(value)}"
             for model, value in zip(models, mine, strict=True)
         ]
-        name = called(label, names)
+        name = called(label)
         chart = charts.grouped(
             [*enumerate(mine, 1)],
             highest,
@@ -117,13 +123,12 @@ def _side_by_side(
     }
 
 
-def paths(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
+def paths(rows: Iterable[Row], called: Called) -> list[Row]:
     """Return paths as chips, of which one that repeats itself is one with a number."""
     return [
         {
             "steps": [
-                {**called(label, names), "times": len([*same])}
-                for label, same in groupby(row["path"])
+                {**called(label), "times": len([*same])} for label, same in groupby(row["path"])
             ],
             "said": _conversions(row["conversions"]),
             "worth": ""

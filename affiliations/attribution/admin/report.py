@@ -124,6 +124,7 @@ def _result(request: HttpRequest, form: ReportForm, credited: Any, paths: Any, t
     if given["by"] == "partner":
         on_paths = (label for each in paths for label in each["path"])
         names = tables.names_of([*(row["label"] for row in credited), *on_paths])
+    called = figures.naming(given["by"], names)
     # Each model gives a conversion away once, and those that nothing led to not at all.
     led = round(sum(row["conversions"] for row in credited if row["model"] == models[0]))
     query = QueryDict(mutable=True)
@@ -136,9 +137,9 @@ def _result(request: HttpRequest, form: ReportForm, credited: Any, paths: Any, t
         "count": form.count,
         "led": led,
         "unled": max(form.count - led, 0),
-        "together": figures.together(credited, models, names),
-        "currencies": figures.currencies(credited, models, names),
-        "paths": figures.paths(paths, names),
+        "together": figures.together(credited, models, called),
+        "currencies": figures.currencies(credited, models, called),
+        "paths": figures.paths(paths, called),
         "times": figures.times(times),
         "csv_url": f"?{query.urlencode()}",
     }
