@@ -28,6 +28,8 @@ CHANNELS = (
 #: The models of the figures: five rules, and the two that look at all journeys.
 MODELS = ("last", "first", "linear", "position_based", "time_decay", "markov", "shapley")
 LOOKBACK = timedelta(days=90)
+#: By model and channel: the credits, and what they are worth in minor units.
+Found = dict[str, dict[str, tuple[float, int]]]
 DAY = 86_400_000_000
 
 

@@ -6,7 +6,7 @@ python -m benchmarks.attribution_child ours|plain DIRECTORY MEMORY
 from __future__ import annotations
 
 import json
-import resource
+import re
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -21,26 +21,26 @@ django.setup()
 
 from affiliations.attribution import chains, exports, sources  # noqa: E402 # wants the apps
 
-from .attribution import BEGIN, DAYS, LOOKBACK, MODELS  # noqa: E402
+from .attribution import BEGIN, DAYS, LOOKBACK, MODELS, Found  # noqa: E402
 
 UNTIL = BEGIN + timedelta(days=DAYS)
 WEEK = 7 * 86_400_000_000
 
 
-def ours(root: Path) -> dict[str, dict[str, float]]:
+def ours(root: Path) -> Found:
     """Return what each channel has earned by each model, as the suite has it."""
     from affiliations.attribution import attribute  # noqa: PLC0415 # it takes a second to come
 
     table = attribute(
         MODELS, since=BEGIN, until=UNTIL, by="channel", lookback=LOOKBACK, source=root
     )
-    found: dict[str, dict[str, float]] = {model: {} for model in MODELS}
+    found: Found = {model: {} for model in MODELS}
     for row in table.to_pylist():
-        found[row["model"]][row["label"]] = row["conversions"]
+        found[row["model"]][row["label"]] = row["conversions"], row["amount_minor"]
     return found
 
 
-def plain(root: Path) -> dict[str, dict[str, float]]:
+def plain(root: Path) -> Found:
     """Return the same by SQL that was written for DuckDB by hand, and for nothing else."""
     with (
         TemporaryDirectory() as temporary,
@@ -56,7 +56,7 @@ def plain(root: Path) -> dict[str, dict[str, float]]:
         return _plain(db, root)
 
 
-def _plain(db: duckdb.DuckDBPyConnection, root: Path) -> dict[str, dict[str, float]]:
+def _plain(db: duckdb.DuckDBPyConnection, root: Path) -> Found:
     back = LOOKBACK // timedelta(microseconds=1)
     db.execute(f"""
         CREATE VIEW touched AS SELECT person, touch, touched_at, channel
@@ -117,15 +117,47 @@ def _plain(db: duckdb.DuckDBPyConnection, root: Path) -> dict[str, dict[str, flo
     shares = ", ".join(
         f"w_{name} / sum(w_{name}) OVER (PARTITION BY conversion) AS c_{name}" for name in weights
     )
-    sums = ", ".join(f"sum(c_{name}), sum(c_{name} * amount_minor)" for name in weights)
+    # To the unit, by the largest remainder, but for what is one touchpoint's anyway.
+    divided = [name for name in weights if name not in ("last", "first")]
+    parts = ", ".join(f"floor(c_{x} * 1e9 + 0.501)::HUGEINT AS p_{x}" for x in divided)
+    alls = ", ".join(f"sum(p_{x}) OVER (PARTITION BY conversion) AS a_{x}" for x in divided)
+    quotas = ", ".join(
+        f"amount_minor * p_{x} // a_{x} AS q_{x}, amount_minor * p_{x} % a_{x} AS r_{x}"
+        for x in divided
+    )
+    minor = ", ".join(
+        f"q_{x} + CASE WHEN row_number() OVER "
+        f"(PARTITION BY conversion ORDER BY r_{x} DESC, position) "
+        f"<= amount_minor - sum(q_{x}) OVER (PARTITION BY conversion) THEN 1 ELSE 0 END AS m_{x}"
+        for x in divided
+    )
+    sums = ", ".join(
+        f"sum(c_{name}), sum({f'm_{name}' if name in divided else f'c_{name} * amount_minor'})"
+        for name in weights
+    )
     rows = db.execute(f"""
         SELECT channel, {sums} FROM (
-            SELECT *, {shares} FROM (SELECT *, {weighed} FROM path JOIN effect USING (channel))
-        ) GROUP BY channel
+        SELECT *, {minor} FROM (
+        SELECT *, {quotas} FROM (
+        SELECT *, {alls} FROM (
+        SELECT *, {parts} FROM (
+        SELECT *, {shares} FROM (
+        SELECT *, {weighed} FROM path JOIN effect USING (channel)))))))
+        GROUP BY channel
     """).fetchall()
     return {
-        model: {row[0]: row[1 + 2 * place] for row in rows} for place, model in enumerate(weights)
+        model: {row[0]: (row[1 + 2 * place], int(row[2 + 2 * place])) for row in rows}
+        for place, model in enumerate(weights)
     }
+
+
+def most() -> float:
+    """Return the most memory that this process has had, in MiB."""
+    # Not by getrusage, which begins with what the process had that has started this one.
+    line = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if line is None:
+        raise RuntimeError("/proc/self/status does not say how much memory there was")
+    return int(line[1]) / 1024
 
 
 def main(which: str, directory: str, memory: str) -> None:
@@ -134,8 +166,7 @@ def main(which: str, directory: str, memory: str) -> None:
     begun = perf_counter()
     found = {"ours": ours, "plain": plain}[which](Path(directory))
     took = perf_counter() - begun
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": took, "mebibytes": most, "found": found}))
+    print(json.dumps({"seconds": took, "mebibytes": most(), "found": found}))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from math import floor
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -19,6 +20,7 @@ from django.utils import timezone
 from affiliations.attribution import attribute
 from affiliations.attribution.engines import DIALECTS
 from affiliations.models import Conversion, Partner, Visitor
+from affiliations.money import apportion
 from affiliations.tracking import partitions
 from affiliations.tracking.models import Customer, Hit, Identity, Property
 
@@ -154,20 +156,27 @@ def world(number: int) -> None:
     )
 
 
-def ours(engine: str) -> dict[tuple[str, str], float]:
-    """Return the credits by rule and channel, as the suite has them."""
+def ours(engine: str) -> dict[tuple[str, str], tuple[float, int]]:
+    """Return the credits by rule and channel, and their worth, as the suite has them."""
     table = attribute(
         RULES, since=BEGIN, until=UNTIL, by="channel", lookback=LOOKBACK, engine=engine
     )
-    return {(row["model"], row["label"]): row["conversions"] for row in table.to_pylist()}
+    return {
+        (row["model"], row["label"]): (row["conversions"], row["amount_minor"])
+        for row in table.to_pylist()
+    }
 
 
-def loop() -> dict[tuple[str, str], float]:
+def loop() -> dict[tuple[str, str], tuple[float, int]]:
     """Return the same, a query for each conversion."""
-    found: dict[tuple[str, str], float] = defaultdict(float)
+    credit: dict[tuple[str, str], float] = defaultdict(float)
+    worth: dict[tuple[str, str], int] = defaultdict(int)
+    prop = Property.objects.get()
     for won in Conversion.objects.filter(created_on__gte=BEGIN, created_on__lt=UNTIL):
         path = list(
             Hit.objects.filter(
+                # All three, or else there is no index for it.
+                identity__customer__identities__property=prop,
                 identity__customer__identities__kind="user",
                 identity__customer__identities__value=str(won.user_id),
                 happened_on__lte=won.created_on,
@@ -179,9 +188,11 @@ def loop() -> dict[tuple[str, str], float]:
         )
         for model, weights in _weights(path).items():
             total = sum(weights)
-            for (channel, _), weight in zip(path, weights, strict=True):
-                found[model, channel] += weight / total
-    return found
+            parts = apportion(won.amount_minor, [floor(w / total * 1e9 + 0.501) for w in weights])
+            for (channel, _), weight, part in zip(path, weights, parts, strict=True):
+                credit[model, channel] += weight / total
+                worth[model, channel] += part
+    return {key: (value, worth[key]) for key, value in credit.items()}
 
 
 def _weights(path: list[Any]) -> dict[str, list[float]]:
@@ -198,10 +209,13 @@ def _weights(path: list[Any]) -> dict[str, list[float]]:
     }
 
 
-def same(ours: dict[tuple[str, str], float], wanted: dict[tuple[str, str], float]) -> None:
-    """Make sure that both have come to the same figures."""
-    for key, value in wanted.items():
-        if not math.isclose(value, ours.get(key, 0.0), rel_tol=1e-9, abs_tol=1e-9):
-            raise RuntimeError(f"{key}: {ours.get(key)} is not {value}")
+def same(
+    ours: dict[tuple[str, str], tuple[float, int]], wanted: dict[tuple[str, str], tuple[float, int]]
+) -> None:
+    """Make sure that both have come to the same figures, and to the same amounts to the unit."""
+    for key, (value, minor) in wanted.items():
+        its_value, its_minor = ours.get(key, (0.0, 0))
+        if minor != its_minor or not math.isclose(its_value, value, rel_tol=1e-9, abs_tol=1e-9):
+            raise RuntimeError(f"{key}: {ours.get(key)}, not {value, minor}")
     if not wanted:
         raise RuntimeError("nobody has bought")

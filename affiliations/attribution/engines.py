@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self
 import duckdb
 import ibis
 import pyarrow as pa
+import sqlglot
 from django.db import connections
 
 from .conf import settings
@@ -46,7 +47,9 @@ class Engine(Protocol):
 
 @lru_cache(maxsize=256)
 def _compiled(wanted: Any, dialect: str) -> str:
-    return str(ibis.to_sql(wanted.to_expr(), dialect=dialect))
+    sql = str(ibis.to_sql(wanted.to_expr(), dialect=dialect))
+    # Of `%` Ibis makes MOD for SQLite, which is Django's there, and computes with floats.
+    return sqlglot.parse_one(sql, read=dialect).sql(dialect) if dialect == "sqlite" else sql
 
 
 def compiled(wanted: Any, dialect: str) -> str:
@@ -103,6 +106,10 @@ class DuckDB:
         for rows in wanted.batches():
             self.raw.from_arrow(pa.Table.from_batches([_batch(rows, schema)])).insert_into(name)
         return ibis.table(dict(columns), name=name)
+
+    def again(self, name: str, relation: Relation) -> Relation:
+        """Return a relation for another one of the site's database to ask for."""
+        return relation
 
     def _copy(self, name: str, wanted: Relation, columns: Mapping[str, str]) -> None:
         """Read what PostgreSQL writes as CSV: as tuples of Python it takes three times as long."""
@@ -165,6 +172,11 @@ class Database:
         self._loaded[name] = relation.only(columns)
         return ibis.table(dict(columns), name=name)
 
+    def again(self, name: str, relation: Relation) -> Relation:
+        """Return a relation that was loaded for another one to ask for, by its name."""
+        quoted = connections[self.using].ops.quote_name(name)
+        return Relation(f"SELECT * FROM {quoted}", (), self.using)  # noqa: S608 # nosec B608
+
     def keep(self, name: str, rows: Any) -> Any:
         """Have an expression stand before each query that is made: nothing is written."""
         self._loaded[name] = Relation(self._compiled(rows), (), self.using)
@@ -176,10 +188,13 @@ class Database:
     def rows(self, wanted: Any) -> list[Row]:
         """Run an expression."""
         quote = connections[self.using].ops.quote_name
+        # PostgreSQL would take each into where it is used, and join what it knows nothing of by
+        # loops.
+        kept = "MATERIALIZED " if self.dialect == "postgres" else ""
         parts: list[str] = []
         params: list[Any] = []
         for name, relation in self._loaded.items():
-            parts.append(f"{quote(name)} AS ({relation.sql})")
+            parts.append(f"{quote(name)} AS {kept}({relation.sql})")
             params += relation.params
         # What Ibis has put before a query itself is of the same kind.
         sql, has_more = re.subn(r"^WITH\s", "", self._compiled(wanted), count=1)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import ibis
 
-from .rules import RULES, Parameters, Place
+from .rules import OF_ONE, RULES, Parameters, Place
 from .sources import DIRECT
 
 __all__ = [
@@ -123,18 +123,20 @@ def paths(touches: Any, conversions: Any, *, by: str, lookback: int) -> Any:
     )
     ordered = ibis.window(group_by="conversion", order_by=["touched_at", "touch"])
     whole = ibis.window(group_by="conversion")
-    rows = rows.mutate(
+    return rows.mutate(
         position=ibis.row_number().over(ordered) + 1,
         count_=rows.touch.count().over(whole),
         before_last=rows.touched_at.max().over(whole) - rows.touched_at,
     )
-    named = ibis.ifelse(rows.is_named == 1, rows.position, 0)
-    before_lead = ibis.ifelse((rows.touched_at <= rows.lead_at).fill_null(False), rows.position, 0)
-    return rows.mutate(last_named=named.max().over(whole), lead=before_lead.max().over(whole))
 
 
 def weighed(rows: Any, models: Collection[str], given: Parameters) -> Any:
     """Add what each of the rules in `models` weighs each touchpoint."""
+    whole = ibis.window(group_by="conversion")
+    # Here, as few rules ask for them, and an engine computes what is asked for alone.
+    named = ibis.ifelse(rows.is_named == 1, rows.position, 0)
+    before_lead = ibis.ifelse((rows.touched_at <= rows.lead_at).fill_null(False), rows.position, 0)
+    rows = rows.mutate(last_named=named.max().over(whole), lead=before_lead.max().over(whole))
     place = Place(rows.position, rows.count_, rows.before_last, rows.last_named, rows.lead)
     return rows.mutate(
         **{f"weight_{name}": RULES[name](place, given, ibis.ifelse) for name in models}
@@ -162,37 +164,37 @@ def credited(rows: Any, models: Sequence[str]) -> Any:
     whole = ibis.window(group_by="conversion")
     rows = rows.mutate(
         **{
-            f"credit_{name}": rows[f"weight_{name}"] / rows[f"weight_{name}"].sum().over(whole)
+            f"credit_{name}": rows[f"weight_{name}"]
+            if name in OF_ONE
+            else rows[f"weight_{name}"] / rows[f"weight_{name}"].sum().over(whole)
             for name in models
         }
     )
+    undivided = {
+        f"minor_{name}": rows.amount_minor * rows[f"credit_{name}"].cast("int64")
+        for name in models
+        if name in OF_ONE
+    }
+    models = [name for name in models if name not in OF_ONE]
+    parts = {
+        f"parts_{x}": (rows[f"credit_{x}"] * float(PARTS) + ALMOST_HALF).floor().cast("int64")
+        for x in models
+    }
+    rows = rows.mutate(**undivided, **parts)
     rows = rows.mutate(
-        **{
-            f"parts_{name}": (rows[f"credit_{name}"] * float(PARTS) + ALMOST_HALF)
-            .floor()
-            .cast("int64")
-            for name in models
-        }
+        **{f"all_{x}": rows[f"parts_{x}"].sum().over(whole).cast("int64") for x in models}
     )
-    rows = rows.mutate(
-        **{f"all_{name}": rows[f"parts_{name}"].sum().over(whole).cast("int64") for name in models}
-    )
-    # Each step by itself, for what is nested is written out again wherever it stands.
-    amount = rows.amount_minor.abs()
-    rows = rows.mutate(**{f"rest_{x}": _rest(amount, rows[f"all_{x}"]) for x in models})
-    rows = rows.mutate(
-        **{
-            f"over_{x}": _rest(rows[f"rest_{x}"] * rows[f"parts_{x}"], rows[f"all_{x}"])
-            for x in models
-        }
-    )
-    amount, quotas = rows.amount_minor.abs(), {}
+    # Not the amount times the parts, which may be more than a whole number holds.
+    amount, sizes = rows.amount_minor.abs(), {}
     for name in models:
-        parts, all_parts, rest = (rows[f"{what}_{name}"] for what in ("parts", "all", "rest"))
-        quotas[f"floor_{name}"] = _divided(amount - rest, all_parts) * parts + _divided(
-            rest * parts - rows[f"over_{name}"], all_parts
+        parts_of, all_parts = rows[f"parts_{name}"], rows[f"all_{name}"]
+        rest = amount % all_parts
+        over = (rest * parts_of) % all_parts
+        sizes[f"over_{name}"] = over
+        sizes[f"floor_{name}"] = _divided(amount - rest, all_parts) * parts_of + _divided(
+            rest * parts_of - over, all_parts
         )
-    rows = rows.mutate(**quotas)
+    rows = rows.mutate(**sizes)
     ends = {}
     for name in models:
         largest = ibis.window(
@@ -212,21 +214,6 @@ def credited(rows: Any, models: Sequence[str]) -> Any:
             )
             for name in models
         }
-    )
-
-
-def _rest(number: Any, divisor: Any) -> Any:
-    """Return what is left of a number from 0 on, divided by one of about PARTS.
-
-    Not by `%`: of that Ibis makes MOD for SQLite, which Django has compute with floats.
-    """
-    # A float's quotient may be one off, so that one less is surely no more than the whole one.
-    nearly = ibis.greatest((number / divisor).floor().cast("int64") - 1, 0)
-    left = number - nearly * divisor
-    return ibis.ifelse(
-        left >= divisor * 2,
-        left - divisor * 2,
-        ibis.ifelse(left >= divisor, left - divisor, left),
     )
 
 

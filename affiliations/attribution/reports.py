@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -199,8 +199,8 @@ def _live(engine: DuckDB | Database, asked: Question, tell: Tell) -> Report:
     found = sources.conversions(asked.since, asked.until, asked.trigger)
     won = engine.load("conversions", found, CONVERSIONS)
     tell("reading touchpoints")
-    all_touched = sources.touchpoints(asked.begin, asked.until)
-    wanted = all_touched if asked.is_of_all else all_touched.of(found)
+    of = None if asked.is_of_all else engine.again("conversions", found)
+    wanted = sources.touchpoints(asked.begin, asked.until, of)
     raw = engine.load("touchpoints", wanted, names)
     touched = engine.keep("arrivals", journeys.arrivals(raw))
     leads = None
@@ -239,6 +239,8 @@ class Report:
     touchpoints: Any
     rows: Any
     tell: Tell
+    #: By their memory: what two models ask about is counted once.
+    counted: dict[int, chains.Chain] = field(default_factory=dict)
 
     def attributed(self) -> pa.Table:
         """Return what `attribute` does."""
@@ -278,7 +280,7 @@ class Report:
         for model in (each for each in asked.models if each in CHAINS):
             self.tell(f"weighing by {model}")
             # Shapley's value has no use for more memory, and would take hours with it.
-            chain = self._chain(asked.order if model == "markov" else 1)
+            chain = self.chain(asked.order if model == "markov" else 1)
             if model == "markov":
                 effects[model] = chains.removal_effects(chain)
             else:
@@ -288,6 +290,12 @@ class Report:
                     raise InvalidReport(str(error)) from error
             rows = journeys.by_effect(rows, model, effects[model])
         return journeys.credited(rows, asked.models), effects
+
+    def chain(self, order: int) -> chains.Chain:
+        """Return the chain of all journeys."""
+        if order not in self.counted:
+            self.counted[order] = self._chain(order)
+        return self.counted[order]
 
     def _chain(self, order: int) -> chains.Chain:
         asked = self.question

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-__all__ = ["RULES", "Parameters", "Place", "Rule"]
+__all__ = ["OF_ONE", "RULES", "Parameters", "Place", "Rule"]
 
 #: Half-lives after which a weight is next to nothing, and stays what it is.
 FAINTEST = 1000.0
@@ -117,6 +117,8 @@ def w_shaped(at: Place, given: Parameters, pick: Pick) -> Any:
     return pick(at.lead > 0, w, position_based(at, given, pick))
 
 
+#: Rules that weigh one touchpoint 1, and all others 0.
+OF_ONE = ("last", "last_non_direct", "first")
 #: By the names that reports, and settings, know them by.
 RULES: Mapping[str, Rule] = MappingProxyType(
     {

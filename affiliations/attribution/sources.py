@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.db import connections, models, router
+from django.db.models.expressions import RawSQL
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Coalesce, NullIf
 from django.utils import timezone
@@ -251,7 +252,7 @@ def _subs(path: str) -> dict[str, Any]:
     }
 
 
-def _hits(between: Callable[[str], models.Q]) -> Iterator[Any]:
+def _hits(between: Callable[[str], models.Q], of: Relation | None) -> Iterator[Any]:
     hit = sibling("tracking", "Hit")
     if hit is None or not (properties := _properties()):
         return
@@ -260,6 +261,10 @@ def _hits(between: Callable[[str], models.Q]) -> Iterator[Any]:
     rows = hit.objects.filter(
         between("happened_on"), came, property__in=properties, is_informational=False
     )
+    if of is not None:
+        # By number, as the texts of who they are have no index.
+        customers = RawSQL(*_customers(of))  # noqa: S611 # of our own SQL, with parameters
+        rows = rows.filter(identity__customer_id__in=customers)
     direct = models.Value(DIRECT, output_field=_Text())
     yield _row(
         rows,
@@ -322,18 +327,32 @@ def _moments(first: str) -> Sequence[tuple[str, models.Q]]:
     return (first, models.Q()), ("clicked_on", models.Q(clicked_on__gt=models.F(first) + LATER))
 
 
-def touchpoints(since: datetime, until: datetime) -> Relation:
+def _customers(of: Relation) -> tuple[str, tuple[Any, ...]]:
+    """Return the SQL, and its parameters, of the tracking's customers among some people."""
+    connection = connections[of.using]
+    person = f"c.{connection.ops.quote_name('person')}"
+    kind = {"mysql": "signed"}.get(connection.vendor, "bigint")
+    sql = (
+        f"SELECT CAST(SUBSTR({person}, 2) AS {kind}) FROM ({of.sql}) c "  # noqa: S608 # nosec B608
+        f"WHERE SUBSTR({person}, 1, 1) = 'c'"
+    )
+    return sql, of.params
+
+
+def touchpoints(since: datetime, until: datetime, of: Relation | None = None) -> Relation:
     """Return the touchpoints from `since` on and before `until`, with the columns of TOUCHPOINTS.
 
-    In no order. What somebody did who is nobody's identity any more is not among them.
+    In no order; of those people alone that `of` has rows of, if it is given. What somebody did who
+    is nobody's identity any more is not among them.
     """
 
     def between(moment: str) -> models.Q:
         return models.Q(**{f"{moment}__gte": since, f"{moment}__lt": until})
 
     using = router.db_for_read(Visitor)
-    parts = [*_hits(between), *_clicks(between), *_visits(between)]
-    return _united([each.using(using) for each in parts], list(TOUCHPOINTS), using)
+    parts = [*_hits(between, of), *_clicks(between), *_visits(between)]
+    found = _united([each.using(using) for each in parts], list(TOUCHPOINTS), using)
+    return found if of is None else found.of(of)
 
 
 def conversions(since: datetime, until: datetime, trigger: str = "") -> Relation:

@@ -92,7 +92,7 @@ class World:
         """Have the reports find this world, and nothing else."""
         return patch.multiple(sources, touchpoints=self._touchpoints, conversions=self._conversions)
 
-    def _touchpoints(self, since, until):
+    def _touchpoints(self, since, until, of=None):
         since, until = sources.microseconds(since), sources.microseconds(until)
         rows = [
             {
@@ -107,7 +107,8 @@ class World:
             for each in self.touches
             if since <= each.at < until
         ]
-        return relation(TOUCHPOINTS, rows)
+        found = relation(TOUCHPOINTS, rows)
+        return found if of is None else found.of(of)
 
     def _conversions(self, since, until, trigger=""):
         since, until = sources.microseconds(since), sources.microseconds(until)
@@ -144,7 +145,7 @@ class World:
             found = report.engine.rows(rows.select("conversion", "touch", *names))
         result = {
             (row["conversion"], row["touch"]): {
-                model: (row[f"credit_{model}"], row[f"minor_{model}"]) for model in models
+                model: (float(row[f"credit_{model}"]), row[f"minor_{model}"]) for model in models
             }
             for row in found
         }
