@@ -26,6 +26,7 @@ NAMES = (
     "tracking_collect",
     "tracking_stream",
     "attribution_models",
+    "attribution_peers",
     "attribution_database",
     "attribution_export",
 )

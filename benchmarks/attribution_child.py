@@ -1,6 +1,6 @@
 """Report once in a process of its own, so that its memory can be told: ours, or plain SQL.
 
-python -m benchmarks.attribution_child ours|plain DIRECTORY MEMORY
+python -m benchmarks.attribution_child ours|plain DIRECTORY MEMORY MODEL…
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,29 +20,28 @@ from django.conf import settings
 
 django.setup()
 
+from affiliations import attribution  # noqa: E402 # wants the apps
 from affiliations.attribution import chains, exports, sources  # noqa: E402 # wants the apps
 
-from .attribution import BEGIN, DAYS, LOOKBACK, MODELS, Found  # noqa: E402
+from .attribution import BEGIN, DAYS, LOOKBACK, Found  # noqa: E402
 
 UNTIL = BEGIN + timedelta(days=DAYS)
 WEEK = 7 * 86_400_000_000
 
 
-def ours(root: Path) -> Found:
+def ours(root: Path, models: Sequence[str]) -> Found:
     """Return what each channel has earned by each model, as the suite has it."""
-    from affiliations.attribution import attribute  # noqa: PLC0415 # it takes a second to come
-
-    table = attribute(
-        MODELS, since=BEGIN, until=UNTIL, by="channel", lookback=LOOKBACK, source=root
+    table = attribution.attribute(
+        models, since=BEGIN, until=UNTIL, by="channel", lookback=LOOKBACK, source=root
     )
-    found: Found = {model: {} for model in MODELS}
+    found: Found = {model: {} for model in models}
     for row in table.to_pylist():
         found[row["model"]][row["label"]] = row["conversions"], row["amount_minor"]
     return found
 
 
-def plain(root: Path) -> Found:
-    """Return the same by SQL that was written for DuckDB by hand, and for nothing else."""
+def plain(root: Path, models: Sequence[str]) -> Found:
+    """Return the same, of all models, by SQL that was written by hand, for DuckDB alone."""
     with (
         TemporaryDirectory() as temporary,
         duckdb.connect(
@@ -160,11 +160,11 @@ def most() -> float:
     return int(line[1]) / 1024
 
 
-def main(which: str, directory: str, memory: str) -> None:
+def main(which: str, directory: str, memory: str, *models: str) -> None:
     """Report, and print how long it took, and the most memory."""
     settings.AFFILIATE_ATTRIBUTION_MEMORY = memory
     begun = perf_counter()
-    found = {"ours": ours, "plain": plain}[which](Path(directory))
+    found = {"ours": ours, "plain": plain}[which](Path(directory), models)
     took = perf_counter() - begun
     print(json.dumps({"seconds": took, "mebibytes": most(), "found": found}))
 

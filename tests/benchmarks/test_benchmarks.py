@@ -88,9 +88,12 @@ def test_a_benchmark_runs_and_makes_the_queries_that_are_promised(document, name
     counted = [row for row in rows if row["unit"] == "queries" or isinstance(row["measured"], bool)]
     assert {row["title"]: row["measured"] for row in counted} == EXACT.get(name, {})
     assert all(row["verdict"] != "missed" for row in counted)
-    assert any(row["verdict"] for row in rows) or list(EXACT[name].values()) == [False]
+    if rows or name not in NEEDING:
+        assert any(row["verdict"] for row in rows) or list(EXACT[name].values()) == [False]
 
 
+#: What is measured only where something else is there.
+NEEDING = ("attribution_peers",)
 #: What is counted, and so the same in each run on SQLite.
 EXACT = {
     "untouched": {
