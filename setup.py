@@ -27,8 +27,9 @@ DJANGO = ",".join(
 
 # The first that has what an operation answers with a status by its name.
 API = ["django-ninja>=1.6"]
-# DuckDB runs in the process; for SQLite and PostgreSQL Ibis writes SQL, which Django runs.
-ATTRIBUTION = ["ibis-framework[duckdb]>=12.0"]
+# DuckDB runs in the process; for SQLite and PostgreSQL Ibis writes SQL, which Django runs. It does
+# so by SQLGlot, and knows best which version of it.
+ATTRIBUTION = ["ibis-framework[duckdb]>=12.0", "sqlglot"]
 # It takes no newer pandas yet. Its own wheel is built where it is installed.
 SPARK = ["pyspark>=4.0", "pandas<3"]
 BOTS = ["crawler-user-agents>=1.40"]

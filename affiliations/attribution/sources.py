@@ -263,7 +263,7 @@ def _hits(between: Callable[[str], models.Q], of: Relation | None) -> Iterator[A
     )
     if of is not None:
         # By number, as the texts of who they are have no index.
-        customers = RawSQL(*_customers(of))  # noqa: S611 # of our own SQL, with parameters
+        customers = RawSQL(*_customers(of))  # noqa: S611 # nosec B611 # our own SQL
         rows = rows.filter(identity__customer_id__in=customers)
     direct = models.Value(DIRECT, output_field=_Text())
     yield _row(
