@@ -18,9 +18,10 @@ import duckdb
 import ibis
 import pyarrow as pa
 import sqlglot
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from .conf import settings
+from .exceptions import too_much
 from .sources import Relation
 
 __all__ = ["Database", "DuckDB", "Engine", "Row", "Spark"]
@@ -200,7 +201,13 @@ class Database:
         sql, has_more = re.subn(r"^WITH\s", "", self._compiled(wanted), count=1)
         sql = f"WITH {', '.join(parts)}{',' if has_more else ''} {sql}"
         with connections[self.using].cursor() as cursor:
-            cursor.execute(sql, params)
+            try:
+                cursor.execute(sql, params)
+            except DatabaseError as error:
+                # SQLite says no more than that.
+                if str(error) == "integer overflow":
+                    raise too_much() from error
+                raise
             names = [each[0] for each in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 

@@ -13,6 +13,11 @@ class InvalidReport(AffiliationsError, ValueError):
     code = "invalid_attribution_report"
 
 
+def too_much() -> InvalidReport:
+    """Return what is wrong with amounts whose sum no column holds."""
+    return InvalidReport("since: the amounts add up to more than 2^63 minor units")
+
+
 class UnreadableExport(AffiliationsError, ValueError):
     """What is to be read is no export of touchpoints, or one of another version."""
 

@@ -21,7 +21,7 @@ from ..models import Conversion
 from . import chains, exports, journeys, sources
 from .conf import parameters
 from .engines import DIALECTS, Database, DuckDB, Engine, Row, Spark
-from .exceptions import InvalidReport
+from .exceptions import InvalidReport, too_much
 from .questions import CHAINS, MODELS, Question
 from .rules import RULES
 from .sources import CONVERSIONS, TOUCHPOINTS
@@ -350,7 +350,12 @@ class Report:
 
 def _whole(number: Any) -> int | None:
     """Return a sum as a number; of whole numbers some engines make a Decimal."""
-    return None if number is None else int(number)
+    if number is None:
+        return None
+    whole = int(number)
+    if not -(2**63) <= whole < 2**63:
+        raise too_much()
+    return whole
 
 
 def _steps(rows: Sequence[Row], order: int, *, converted: bool) -> Iterator[chains.Step]:

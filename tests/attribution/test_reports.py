@@ -96,6 +96,21 @@ def test_the_last_units_of_large_amounts_are_not_lost(shop, engine):
     assert by_label(found, "amount_minor") == {"mail": 2**62 - 1, "google": 0, "bing": 0}
 
 
+def test_amounts_that_no_column_holds_are_refused(shop, engine):
+    user = make_user()
+    say(shop, f"user:{user.pk} cookie:anna")
+    touched(shop, "cookie:anna", "google", 1)
+    for day in (16, 17):
+        converted(shop, user, day, minor=2**63 - 1, currency="EUR")
+    wrong = "since: the amounts add up to more than 2.63 minor units"
+    for model in ("last", "linear"):
+        with pytest.raises(InvalidReport, match=wrong):
+            attribution.attribute(model, engine=engine, **MARCH)
+    with pytest.raises(InvalidReport, match=wrong):
+        attribution.top_paths(engine=engine, **MARCH)
+    assert attribution.durations(engine=engine, **MARCH).num_rows == 2
+
+
 def test_nothing_happened(engine, shop):
     assert attribution.compare(engine=engine, **MARCH).num_rows == 0
     assert attribution.top_paths(engine=engine, **MARCH).num_rows == 0
