@@ -130,14 +130,22 @@ def _shares(answer: list[Any], allowed: set[int], name: str) -> list[Share]:
     return sorted(shares, key=lambda share: -share.weight)
 
 
+#: What decided, in words: a rule, or one of the attribution's policies by the same name.
+RULES = {
+    "last": "The latest click earns the conversion.",
+    "first": "The earliest click within the window earns the conversion.",
+    "linear": "Each click within the window earns the same part of the conversion.",
+    "position_based": "Each click earns a part of the conversion, by its position.",
+    "time_decay": "Each click earns a part of the conversion, the less the longer ago it was.",
+    "transaction": "The most recent click through a link to what was bought earns it.",
+}
+
+
 def explain(record: Mapping[str, Any]) -> str:
     """Say in words why a conversion was credited as its stored `record` tells, a line a visit."""
     policy = record.get("policy", "")
-    rule = {
-        "last": "The latest click earns the conversion.",
-        "first": "The earliest click within the window earns the conversion.",
-        "transaction": "The most recent click through a link to what was bought earns it.",
-    }.get(policy, f"The site's own policy {policy} decided." if policy else "No record was kept.")
+    rule = RULES.get(policy.removeprefix("affiliations.attribution.policy."))
+    rule = rule or (f"The site's own policy {policy} decided." if policy else "No record was kept.")
     return "\n".join([rule, *(_line(each) for each in record.get("candidates", []))])
 
 

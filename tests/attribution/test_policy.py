@@ -149,3 +149,10 @@ for name in policy.__all__:
     assert weight == 1
 """
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", policy.__all__)
+def test_staff_are_told_in_words_what_decided(name):
+    [told] = explain({"policy": f"affiliations.attribution.policy.{name}"}).splitlines()
+    assert told.endswith(".")
+    assert "policy" not in told
