@@ -128,7 +128,9 @@ class DuckDB:
 
     def read(self, name: str, path: Path, columns: Mapping[str, str]) -> Any:
         """Return what was exported into a file, or into files of days; see exports.py."""
-        files = str(path / GLOB if path.is_dir() else path).replace("'", "''")
+        # What a directory may be called has a meaning in the pattern.
+        here = re.sub(r"([\[*?])", r"[\1]", str(path)).replace("'", "''")
+        files = f"{here}/{GLOB}" if path.is_dir() else here
         named = ", ".join(columns)
         self.raw.execute(
             f"CREATE OR REPLACE VIEW {name} AS SELECT {named} "  # noqa: S608 # nosec B608

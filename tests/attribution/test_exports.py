@@ -97,6 +97,16 @@ def test_the_same_figures_as_of_the_site_itself(orders, here):
     assert attribution.durations(source=here, **asked) == attribution.durations(**asked)
 
 
+def test_whatever_the_directory_is_called(orders, here):
+    odd, other = here / "it's [a] *star?", here / "it's a *star!"
+    begins(odd)
+    begins(other)
+    # What the pattern would find as well, if it were one.
+    (other / "people.parquet").write_bytes(b"no parquet")
+    found = attribution.attribute(source=odd, **week())
+    assert by_label(found) == by_label(attribution.attribute(**week()))
+
+
 def test_only_what_is_new_is_written(shop, orders, here):
     begins(here)
     files = {path: path.stat().st_mtime_ns for path in here.glob("*/day=*/*.parquet")}
