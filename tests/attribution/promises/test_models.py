@@ -107,7 +107,7 @@ def alike(one, other):
     return all(one[name] == other[name] for name in ("amount_minor", "paths", "touchpoints"))
 
 
-@many(4, 1000)
+@many(8, 1000)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_each_touchpoint_earns_what_the_definitions_say(engine, number):
     def check(world):
@@ -116,7 +116,7 @@ def test_each_touchpoint_earns_what_the_definitions_say(engine, number):
     checked(number, check, world=worlds(fewest=3))
 
 
-@many(4, 1000)
+@many(8, 1000)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_report_says_what_the_definitions_do(engine, number):
     def check(world):
@@ -154,70 +154,76 @@ def test_all_hostile_labels_at_once(engine):
         assert wrong_totals(world.relabelled(names), ("linear", "markov"), engine) == []
 
 
-@many(2, 500)
+def other_names(world, seed):
+    """Hold a report of other names to be the same but for these."""
+    used = list({each.label for each in world.touches})
+    # Of a landing that names nothing the visit keeps its own, so that None stays what it is.
+    free = [label for label in HOSTILE if label is not None]
+    others = random.Random(seed).sample(free, len(used))
+    names = {**dict(zip(used, others, strict=True)), None: None}
+    # Other names are no other channels, but for what is direct.
+    world = world if world.by != "channel" else replace(world, by="sub5")
+    found, renamed = world.totals(MODELS), world.relabelled(names).totals(MODELS)
+    moved = {(model, names[label], money): x for (model, label, money), x in found.items()}
+    assert differing(renamed, moved) == []
+
+
+@many(5, 500)
 def test_other_names_change_nothing_but_the_names(number):
-    def check(world, seed):
-        used = list({each.label for each in world.touches})
-        # Of a landing that names nothing the visit keeps its own, so that None stays what it is.
-        free = [label for label in HOSTILE if label is not None]
-        others = random.Random(seed).sample(free, len(used))
-        names = {**dict(zip(used, others, strict=True)), None: None}
-        # Other names are no other channels, but for what is direct.
-        world = world if world.by != "channel" else replace(world, by="sub5")
-        found, renamed = world.totals(MODELS), world.relabelled(names).totals(MODELS)
-        moved = {(model, names[label], money): x for (model, label, money), x in found.items()}
-        assert differing(renamed, moved) == []
-
-    checked(number, check, world=worlds(fewest=3), seed=st.integers(0, 2**32))
+    checked(number, other_names, world=worlds(fewest=3), seed=st.integers(0, 2**32))
 
 
-@many(2, 500)
+def other_numbers(world, seed):
+    """Hold a report of the same rows in another order, by other numbers, to be the same."""
+    draw = random.Random(seed)
+    touches, sales = list(world.touches), list(world.sales)
+    draw.shuffle(touches)
+    draw.shuffle(sales)
+    # The same order, but other numbers.
+    numbers = sorted(draw.sample(range(2**60), len(touches)))
+    ranks = sorted(each.touch for each in touches)
+    of = dict(zip(ranks, numbers, strict=True))
+    touches = tuple(each._replace(touch=of[each.touch]) for each in touches)
+    other = replace(world, touches=touches, sales=tuple(sales))
+    assert differing(world.totals(MODELS), other.totals(MODELS)) == []
+
+
+@many(5, 500)
 def test_the_order_of_rows_and_the_numbers_of_touchpoints_do_not_matter(number):
-    def check(world, seed):
-        draw = random.Random(seed)
-        touches, sales = list(world.touches), list(world.sales)
-        draw.shuffle(touches)
-        draw.shuffle(sales)
-        # The same order, but other numbers.
-        numbers = sorted(draw.sample(range(2**60), len(touches)))
-        ranks = sorted(each.touch for each in touches)
-        of = dict(zip(ranks, numbers, strict=True))
-        touches = tuple(each._replace(touch=of[each.touch]) for each in touches)
-        other = replace(world, touches=touches, sales=tuple(sales))
-        assert differing(world.totals(MODELS), other.totals(MODELS)) == []
-
-    checked(number, check, world=worlds(fewest=3), seed=st.integers(0, 2**32))
+    checked(number, other_numbers, world=worlds(fewest=3), seed=st.integers(0, 2**32))
 
 
-@many(2, 500)
-def test_a_channel_that_is_on_no_path_earns_nothing(number):
-    def check(world):
-        # Somebody who never converts, and one who had not met it when they did.
-        at = world.touches[0].at
-        met = [
-            world.touches[0]._replace(person=who, touch=1000 + n, at=when, label="nobody's")
-            for n, (who, when) in enumerate(
-                [("nobody", at), ("late", at + 2 * TICK), ("nobody", at + 1)]
-            )
-        ]
-        sale = oracle.Sale(1000, "late", at + TICK, 500, "EUR")
-        known = [x._replace(label=x.label or "") for x in world.touches]
-        late = known[0]._replace(person="late", touch=2000, is_hit=False, at=at)
-        world = replace(
-            world,
-            touches=(*known, late, *met),
-            sales=(*world.sales, sale),
-            by="sub1",
-            since=0,
+def on_no_path(world):
+    """Hold a channel that nobody met before they converted to earn nothing."""
+    # Somebody who never converts, and one who had not met it when they did.
+    at = world.touches[0].at
+    met = [
+        world.touches[0]._replace(person=who, touch=1000 + n, at=when, label="nobody's")
+        for n, (who, when) in enumerate(
+            [("nobody", at), ("late", at + 2 * TICK), ("nobody", at + 1)]
         )
-        found = world.totals(MODELS)
-        assert {label for _, label, _ in found} & {"nobody's"} == set()
-        expected = oracle.journeys(world.touches, world.sales, world.asked)
-        assert "nobody's" in oracle.labels_of(expected)
-        assert oracle.removal_effects(expected)["nobody's"] == 0
-        assert wrong_totals(world, CHAINS) == []
+    ]
+    sale = oracle.Sale(1000, "late", at + TICK, 500, "EUR")
+    known = [x._replace(label=x.label or "") for x in world.touches]
+    late = known[0]._replace(person="late", touch=2000, is_hit=False, at=at)
+    world = replace(
+        world,
+        touches=(*known, late, *met),
+        sales=(*world.sales, sale),
+        by="sub1",
+        since=0,
+    )
+    found = world.totals(MODELS)
+    assert {label for _, label, _ in found} & {"nobody's"} == set()
+    expected = oracle.journeys(world.touches, world.sales, world.asked)
+    assert "nobody's" in oracle.labels_of(expected)
+    assert oracle.removal_effects(expected)["nobody's"] == 0
+    assert wrong_totals(world, CHAINS) == []
 
-    checked(number, check, world=worlds(labels=["", "a", "b"], fewest=3))
+
+@many(5, 500)
+def test_a_channel_that_is_on_no_path_earns_nothing(number):
+    checked(number, on_no_path, world=worlds(labels=["", "a", "b"], fewest=3))
 
 
 @pytest.mark.parametrize("by", ["source", "sub5"])
@@ -335,3 +341,44 @@ def test_teeth_journeys_of_those_who_converted_alone(monkeypatch):
     right = journeys.steps
     monkeypatch.setattr(journeys, "steps", steps)
     assert wrong_totals(rich(), ["markov"])
+
+
+def follow(monkeypatch, change):
+    """Have paths be those of changed touchpoints, or in a changed order."""
+    right = journeys.paths
+
+    def paths(touches, conversions, **asked):
+        return change(right, touches, conversions, asked)
+
+    monkeypatch.setattr(journeys, "paths", paths)
+
+
+def in_order_of(*names):
+    """Return a change that has what stands on a path be in another order."""
+
+    def change(right, touches, conversions, asked):
+        rows = right(touches, conversions, **asked)
+        order = ibis.window(group_by="conversion", order_by=[each(rows) for each in names])
+        return rows.mutate(position=ibis.row_number().over(order) + 1)
+
+    return change
+
+
+def test_teeth_an_order_by_name(monkeypatch):
+    follow(monkeypatch, in_order_of(lambda rows: rows.label))
+    assert caught(other_names, world=worlds(fewest=3), seed=st.integers(0, 2**32))
+
+
+def test_teeth_an_order_by_what_rows_are_numbered(monkeypatch):
+    follow(monkeypatch, in_order_of(lambda rows: rows.touch % 7))
+    assert caught(other_numbers, world=worlds(fewest=3), seed=st.integers(0, 2**32))
+
+
+def test_teeth_what_was_met_after_the_conversion(monkeypatch):
+    follow(
+        monkeypatch,
+        lambda right, touches, conversions, asked: right(
+            touches.mutate(touched_at=touches.touched_at - 2 * TICK), conversions, **asked
+        ),
+    )
+    assert caught(on_no_path, world=worlds(labels=["", "a", "b"], fewest=3))
