@@ -1,6 +1,6 @@
 """Have another program attribute journeys once: a script, for an interpreter that has it.
 
-It imports nothing of ours. python attribution_peers_child.py PEER JOURNEYS
+It imports nothing else of ours. python attribution_peers_child.py PEER JOURNEYS
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def marketing_attribution_models(rows: Any) -> dict[str, Any]:
         "journey",
         channels_colname="path",
         journey_with_conv_colname="won",
-        user_id_colname="person",
+        user_id_colname="id",
         time_till_conv_colname="hours",
     )
 
@@ -30,13 +30,15 @@ def marketing_attribution_models(rows: Any) -> dict[str, Any]:
         found = result.to_polars()
         return dict(zip(found["channels"].to_list(), found["attribution"].to_list(), strict=True))
 
+    markov = asked.run_markov(transition_to_same_state=False)
     return {
         "last": totals(asked.run_last_click()),
         "first": totals(asked.run_first_click()),
         "linear": totals(asked.run_linear()),
         "position_based": totals(asked.run_position_based()),
         "time_decay": totals(asked.run_time_decay()),
-        "markov": totals(asked.run_markov(transition_to_same_state=False)),
+        "markov": totals(markov),
+        "effects": markov.metadata["removal_effect"]["removal_effect"].to_dict(),
     }
 
 
@@ -63,7 +65,7 @@ PEERS = {
 def main(peer: str, journeys: str) -> None:
     """Attribute, and print how long it took."""
     rows = import_module("pandas").read_parquet(journeys)
-    rows["person"] = rows["person"].astype(str)
+    rows["id"] = rows["person"].astype(str)
     for name in ("mam", "ChannelAttribution"):
         import_module(name)
     begun = perf_counter()

@@ -1,17 +1,22 @@
 """Have two other programs attribute journeys: a script, for an interpreter that has them.
 
 Reads JSON, a list of journeys as (labels, hours before the last one, whether they converted), and
-prints JSON. It imports nothing of ours, since what they need is not in our environment.
+prints JSON. It imports nothing of ours but what a benchmark asks them with, since what they need is
+not in our environment.
 """
 
 import json
 import sys
+from pathlib import Path
 
 import ChannelAttribution
 import pandas
-from mam import MAM
 
-SEPARATOR = " > "
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks import attribution_peers_child as benchmark
+
+SEPARATOR = benchmark.SEPARATOR
 
 
 def marketing_attribution_models(journeys):
@@ -24,29 +29,7 @@ def marketing_attribution_models(journeys):
             "won": [won for _, _, won in journeys],
         }
     )
-    asked = MAM(
-        rows,
-        "journey",
-        channels_colname="path",
-        journey_with_conv_colname="won",
-        user_id_colname="id",
-        time_till_conv_colname="hours",
-    )
-
-    def totals(result):
-        found = result.to_polars()
-        return dict(zip(found["channels"].to_list(), found["attribution"].to_list(), strict=True))
-
-    markov = asked.run_markov(transition_to_same_state=False)
-    return {
-        "last": totals(asked.run_last_click()),
-        "first": totals(asked.run_first_click()),
-        "linear": totals(asked.run_linear()),
-        "position_based": totals(asked.run_position_based()),
-        "time_decay": totals(asked.run_time_decay()),
-        "markov": totals(markov),
-        "effects": markov.metadata["removal_effect"]["removal_effect"].to_dict(),
-    }
+    return benchmark.marketing_attribution_models(rows)
 
 
 def channel_attribution(journeys):
