@@ -305,3 +305,19 @@ def test_the_command(orders, here, capsys, settings):
     (here / exports.ABOUT).write_text("{")
     with pytest.raises(CommandError, match=r"is no JSON"):
         call_command("export_touchpoints")
+
+
+def test_a_report_of_it_ends_where_it_does(orders, here, capsys):
+    asked = ("attribution_report", "--by", "source", "--format", "csv")
+    export(here)
+    call_command(*asked)
+    of_the_site = capsys.readouterr().out
+    call_command(*asked, "--source", str(here))
+    assert capsys.readouterr().out == of_the_site
+    assert of_the_site.count("last,") == 3
+    (here / exports.ABOUT).write_text("{")
+    with pytest.raises(CommandError, match=r"is no JSON"):
+        call_command(*asked, "--source", str(here))
+    (here / exports.ABOUT).unlink()
+    with pytest.raises(CommandError, match=r"^--source: there is no export in"):
+        call_command(*asked, "--source", str(here))

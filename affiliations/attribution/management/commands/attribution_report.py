@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,12 @@ class Command(BaseCommand):
         add = parser.add_argument
         add("--model", action="append", metavar="NAME", help="one or more, also parted by commas")
         add("--since", type=moment, metavar="DATE", help="30 days before --until")
-        add("--until", type=moment, metavar="DATE", help="now; itself not included")
+        add(
+            "--until",
+            type=moment,
+            metavar="DATE",
+            help="now, or the end of the export; itself not included",
+        )
         add("--by", default="partner", metavar="WHAT", help="partner, link, channel, campaign, …")
         add("--lookback-days", type=days, metavar="DAYS", help="before a conversion")
         add("--trigger", default="", metavar="NAME", help="only the conversions of this trigger")
@@ -76,13 +81,14 @@ class Command(BaseCommand):
 
     def found(self, options: dict[str, Any], **more: Any) -> Any:
         """Return the report that was asked for; raises InvalidReport, UnreadableExport."""
-        until = options["until"] or timezone.now()
+        source = options["source"] and Path(options["source"])
+        until = options["until"] or end_of(source)
         back = options["lookback_days"]
         asked = {
             "since": options["since"] or until - USUAL,
             "until": until,
             "lookback": None if back is None else timedelta(days=back),
-            "source": options["source"] and Path(options["source"]),
+            "source": source,
             **{name: options[name] for name in ("by", "trigger", "engine")},
             **more,
         }
@@ -112,6 +118,12 @@ class Command(BaseCommand):
         for chunk in chunks:
             # What reads a pipe takes the mark that Excel wants for a part of the first name.
             self.stdout.write(chunk.decode().removeprefix(csvexport.BYTE_ORDER_MARK), ending="")
+
+
+def end_of(source: Path | None) -> datetime:
+    """Return when an export ends, or else now; raises UnreadableExport."""
+    there = import_module("affiliations.attribution.exports").about(source) if source else None
+    return timezone.now() if there is None else there.until
 
 
 def days(text: str) -> int:
