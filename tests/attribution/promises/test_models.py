@@ -211,7 +211,9 @@ def on_no_path(world):
         touches=(*known, late, *met),
         sales=(*world.sales, sale),
         by="sub1",
+        # All that they did is looked at.
         since=0,
+        until=100 * TICK,
     )
     found = world.totals(MODELS)
     assert {label for _, label, _ in found} & {"nobody's"} == set()
