@@ -117,12 +117,14 @@ class About(NamedTuple):
 def about(root: Path) -> About | None:
     """Return what an export holds, None where there is none.
 
-    Raises UnreadableExport where it is another version's.
+    Raises UnreadableExport where it is another version's, or may not be read.
     """
     try:
         told = json.loads((root / ABOUT).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise UnreadableExport(f"{root}: {error.strerror}") from error
     except ValueError as error:
         raise UnreadableExport(f"{root}: {ABOUT} is no JSON") from error
     try:
