@@ -323,5 +323,5 @@ def test_a_report_of_it_ends_where_it_does(orders, here, capsys):
         call_command(*asked, "--source", str(here))
     with pytest.raises(CommandError, match=r"^--source: there is no export in"):
         call_command(*asked, "--source", __file__)
-    with pytest.raises(CommandError, match=r": File name too long$"):
+    with pytest.raises(CommandError, match=r"^x+: File name too long$"):
         call_command(*asked, "--source", "x" * 5000)

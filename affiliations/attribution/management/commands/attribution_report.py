@@ -136,7 +136,8 @@ def days(text: str) -> int:
 def told(error: Exception) -> str:
     """Return what is wrong, of the option that it is wrong with."""
     name, colon, text = str(error).partition(": ")
-    if not (colon and name.isidentifier()):
+    # A directory may be called like an option, and what is wrong with it begins with its name.
+    if not colon or (isinstance(error, UnreadableExport) and name != "source"):
         return str(error)
     option = "lookback-days" if name == "lookback" else name.replace("_", "-")
     return f"--{option}: {text}"
