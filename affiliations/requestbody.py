@@ -26,6 +26,7 @@ __all__ = [
     "InvalidFields",
     "UnreadableBody",
     "UnsupportedBody",
+    "raw",
     "read",
     "read_query",
 ]
@@ -56,13 +57,13 @@ class UnreadableBody(AffiliationsError, ValueError):
 
 
 class BodyTooLarge(UnreadableBody):
-    """A body has more than MAX_BODY bytes."""
+    """A body has more bytes than are taken, which are MAX_BODY mostly."""
 
     code = "body-too-large"
     status = 413
 
-    def __init__(self) -> None:
-        super().__init__(f"body: must have at most {MAX_BODY} bytes")
+    def __init__(self, most: int = MAX_BODY) -> None:
+        super().__init__(f"body: must have at most {most} bytes")
 
 
 class UnsupportedBody(UnreadableBody):
@@ -92,7 +93,7 @@ def read(request: HttpRequest) -> dict[str, Any]:
     Raises UnreadableBody or one of the errors under it.
     """
     try:
-        body = _body(request)
+        body = raw(request)
     except RawPostDataException:
         # Somebody has taken the form apart before, Django's CSRF check for one.
         return _fit(_by_name(_pairs(request.POST)))
@@ -120,20 +121,24 @@ def read_query(query: str) -> dict[str, Any]:
     return _fit(_by_name(pairs))
 
 
-def _body(request: HttpRequest) -> bytes:
+def raw(request: HttpRequest, most: int = MAX_BODY) -> bytes:
+    """Return a request's body; raises UnreadableBody, and BodyTooLarge without reading it.
+
+    `most` is of bytes; whatever Django itself takes for too large is so, too.
+    """
     declared = str(request.META.get("CONTENT_LENGTH") or 0)
     if not (declared.isascii() and declared.isdigit()):
         raise UnreadableBody("Content-Length: must be a number")
-    if len(declared) > 20 or int(declared) > MAX_BODY:
-        raise BodyTooLarge
+    if len(declared) > 20 or int(declared) > most:
+        raise BodyTooLarge(most)
     try:
         body = request.body
     except RequestDataTooBig:
-        raise BodyTooLarge from None
+        raise BodyTooLarge(most) from None
     except UnreadablePostError:
         raise UnreadableBody("body: ends early") from None
-    if len(body) > MAX_BODY:
-        raise BodyTooLarge
+    if len(body) > most:
+        raise BodyTooLarge(most)
     return body
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from ..conf import Group, Setting, a_password, a_path_or_none
 
-__all__ = ["DATABASE", "Rate", "rate_of", "settings"]
+__all__ = ["DATABASE", "Rate", "a_rate_or_none", "rate_of", "read_rate", "settings"]
 
 #: What AFFILIATE_TRACKING_SINK is by default: hits are written where they are told.
 DATABASE = "database"
@@ -53,18 +53,26 @@ def paths(value: Any) -> str:
     return "must be a list or tuple of paths that begin with /"
 
 
+def a_rate_or_none(value: Any) -> str:
+    """Accept what `read_rate` reads, and None for no limit."""
+    if value is None or (isinstance(value, str) and _RATE.fullmatch(value)):
+        return ""
+    return "must be 'N/s', 'N/m', 'N/h', 'N/d' or None"
+
+
 def some_limits(value: Any) -> str:
     """Accept a dictionary with some of LIMITS, each a rate, or None for no limit."""
     if not isinstance(value, dict) or not value.keys() <= LIMITS.keys():
         return "must be a dictionary that has no other keys than 'address' and 'key'"
     for name, each in value.items():
-        if not (each is None or (isinstance(each, str) and _RATE.fullmatch(each))):
-            return f"holds {each!r:.80} as {name}, but must hold 'N/s', 'N/m', 'N/h', 'N/d' or None"
+        if problem := a_rate_or_none(each):
+            return f"holds {each!r:.80} as {name}, but {problem.replace('be', 'hold', 1)}"
     return ""
 
 
 @lru_cache(maxsize=16)
-def _read(text: str) -> Rate:
+def read_rate(text: str) -> Rate:
+    """Return the rate that a text such as "100/m" is."""
     number, unit = text.split("/")
     return Rate(int(number), _SECONDS[unit])
 
@@ -72,7 +80,7 @@ def _read(text: str) -> Rate:
 def rate_of(limit: str) -> Rate | None:
     """Return one of LIMITS as the site has it, None where there is none."""
     text = settings.TRACKING_LIMITS.get(limit, LIMITS[limit])
-    return _read(text) if text else None
+    return read_rate(text) if text else None
 
 
 def a_key(value: Any) -> str:

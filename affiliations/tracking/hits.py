@@ -109,13 +109,13 @@ def new_hit(
     is not said when. Titles are cut to 500 characters. Raises
     InvalidHit, naming the field, for what no hit can have: a URL of more than 4,000 characters, a
     transaction id of more than 600, a moment before the year 2000 or after tomorrow, more than
-    4 KiB in `meta`, and for an event without its type.
+    4 KiB in `meta`, and for an event without its type or else a title.
     """
     now = timezone.now()
     if type not in TYPES:
         raise InvalidHit(f"type: must be one of {', '.join(TYPES)}")
-    if type == Hit.Type.EVENT and event_type_id is None:
-        raise InvalidHit("event_public_key: is needed for an event")
+    if type == Hit.Type.EVENT and event_type_id is None and not title:
+        raise InvalidHit("title: is needed for an event that is none of the property's")
     for name, text, most in (
         ("url", url, MAX_URL),
         ("referrer", referrer, MAX_URL),
@@ -179,10 +179,12 @@ def _bounded(meta: dict[str, Any]) -> str:
     return text
 
 
-def record(prop: Known, names: Sequence[Name], hit: NewHit) -> bool:
+def record(prop: Known, names: Sequence[Name], hit: NewHit, *, once: Sequence[str] = ()) -> bool:
     """Write a hit of whoever goes by all these names, the first of which it is kept under.
 
-    Returns False, and writes nothing, where there is one of the same event and transaction id. One
+    Returns False, and writes nothing, where there is one of the same event and transaction id, or
+    one that was told with one of the same `once`, texts by which whoever repeats themselves is
+    known. One
     query for somebody who is known, and two in a transaction where there is a transaction id. A
     person who would have too many names gets none, and the hit all the same.
 
@@ -191,8 +193,8 @@ def record(prop: Known, names: Sequence[Name], hit: NewHit) -> bool:
     over once that is committed.
     """
     using = router.db_for_write(Hit)
-    if hit.transaction_id:
-        return retried(lambda: _once(prop, names, hit, using), using)
+    if hit.transaction_id or once:
+        return retried(lambda: _once(prop, names, hit, once, using), using)
     if not stream.is_used():
         return retried(lambda: _written(prop, names, hit, using), using, atomic=False)
     transaction.on_commit(partial(_hand_over, prop, names, hit, using), using)
@@ -214,14 +216,16 @@ def _hand_over(prop: Known, names: Sequence[Name], hit: NewHit, using: str) -> N
         retried(lambda: _written(prop, names, hit, using, number), using, atomic=False)
 
 
-def _once(prop: Known, names: Sequence[Name], hit: NewHit, using: str) -> bool:
+def _once(prop: Known, names: Sequence[Name], hit: NewHit, once: Sequence[str], using: str) -> bool:
     connection = connections[using]
-    key = _key(prop.id, hit)
     moment = connection.ops.adapt_datetimefield_value(hit.happened_on)
+    # In one order, or two who tell the same would wait for each other.
+    keys = sorted(_key(prop.id, hit, each) for each in once or [""])
     with connection.cursor() as cursor:
-        cursor.execute(_KEY[connection.vendor], [_prepared(key, connection), moment])
-        if not cursor.rowcount:
-            return False
+        for key in keys:
+            cursor.execute(_KEY[connection.vendor], [_prepared(key, connection), moment])
+            if not cursor.rowcount:
+                return False
     return _written(prop, names, hit, using)
 
 
@@ -260,10 +264,12 @@ def _insert(
         return bool(cursor.rowcount)
 
 
-def _key(property_id: int, hit: NewHit) -> UUID:
-    told = f"{property_id} {hit.type} {hit.event_type_id} {hit.transaction_id}"
+def _key(property_id: int, hit: NewHit, once: str = "") -> UUID:
+    # No type of a hit is called so.
+    told = f"once {once}" if once else f"{hit.type} {hit.event_type_id} {hit.transaction_id}"
+    told = f"{property_id} {told}"
     # With a version: MariaDB takes others for no UUID at all.
-    return UUID(bytes=sha256(told.encode()).digest()[:16], version=5)
+    return UUID(bytes=sha256(told.encode(errors="surrogatepass")).digest()[:16], version=5)
 
 
 def _prepared(key: UUID, connection: Any) -> Any:

@@ -34,7 +34,7 @@ from ..savepoints import retried
 from .conf import Rate, rate_of
 from .models import Allowance
 
-__all__ = ["Taken", "address_of", "forget", "give_back", "purge", "take"]
+__all__ = ["Taken", "address_of", "forget", "give_back", "purge", "take", "take_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -101,10 +101,14 @@ def take(limit: str, whose: str, *, by: str = "") -> Taken:
     With `by` it is counted apart. No query where the process has some left, or knows that there is
     nothing; else one for whoever is new, and two for others.
     """
-    rate = rate_of(limit)
+    return take_of(rate_of(limit), by or limit, whose)
+
+
+def take_of(rate: Rate | None, limit: str, whose: str) -> Taken:
+    """Take one as `take` does, of a rate of another app's."""
     if rate is None or not whose:
         return Taken(0)
-    key = (by or limit, rate, whose)
+    key = (limit, rate, whose)
     with _lock:
         lease = _leases.get(key)
         size = lease.size if lease else 0
@@ -113,7 +117,7 @@ def take(limit: str, whose: str, *, by: str = "") -> Taken:
     if time.monotonic() < _paused_until:
         return Taken(0)
     try:
-        drawn = _draw(_digest(f"{by or limit} {whose}"), rate, size, is_new=lease is None)
+        drawn = _draw(_digest(f"{limit} {whose}"), rate, size, is_new=lease is None)
     except Error:
         _pause()
         return Taken(0)

@@ -11,6 +11,7 @@ from ..money import major
 from . import erasures, stream
 from .identities import Kind, Name
 from .models import Customer, Hit, Identity, Property
+from .signals import identities_exported, identities_forgotten
 from .users import names_of, usable
 
 __all__ = ["export", "forget"]
@@ -91,18 +92,24 @@ def export(*, user: Any, idents: Iterable[str], data: dict[str, Any], **kwargs: 
     """Add what a user did to an export, and by what names."""
     using = router.db_for_write(Identity)
     customers = Customer.objects.using(using).filter(pk__in=_held(user, idents, using))
-    data["tracking"] = [
-        {
-            "property": each.property.name,
-            "created_on": each.created_on.isoformat(),
-            "names": [
-                {"kind": row.kind, "value": row.value, "created_on": row.created_on.isoformat()}
-                for row in each.identities.order_by("pk")
-            ],
-            "hits": [_shown(row) for row in _hits(each)],
-        }
-        for each in customers.select_related("property").order_by("pk")
-    ]
+    rows = customers.select_related("property").order_by("pk")
+    data["tracking"] = [_told(each, using) for each in rows]
+
+
+def _told(customer: Customer, using: str) -> dict[str, Any]:
+    names = list(customer.identities.order_by("pk"))
+    shown = {
+        "property": customer.property.name,
+        "created_on": customer.created_on.isoformat(),
+        "names": [
+            {"kind": row.kind, "value": row.value, "created_on": row.created_on.isoformat()}
+            for row in names
+        ],
+        "hits": [_shown(row) for row in _hits(customer)],
+    }
+    pks = [row.pk for row in names]
+    identities_exported.send(Identity, identities=pks, shown=shown, using=using)
+    return shown
 
 
 def _hits(customer: Customer) -> models.QuerySet[Hit]:
@@ -147,6 +154,8 @@ def forget(*, user: Any, idents: Iterable[str], counts: dict[str, int], **kwargs
     if not customers:
         return
     pks = list(rows.values_list("pk", flat=True))
+    # Before they are gone: other apps have rows of theirs that hang on these.
+    identities_forgotten.send(Identity, identities=pks, counts=counts, using=using)
     # The names first: whoever writes a hit of one at this moment is waited for, and then it is
     # there to be deleted; after that nobody finds the name.
     rows.filter(pk__in=pks)._raw_delete(using)

@@ -16,7 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 from .. import bots, ident, middleware, requestbody
 from ..exceptions import AffiliationsError
 from ..requestbody import InvalidFields, UnreadableBody
-from . import customers, hits, limits, properties, recording, wire
+from . import customers, hits, limits, origins, properties, recording, wire
 from .exceptions import InvalidHit, TooManyNames, UnknownEventType
 from .identities import Name, identify
 from .models import Hit
@@ -26,8 +26,6 @@ __all__ = ["customer", "events", "identities", "openapi"]
 
 #: Of hits that only browsers tell of, and robots too.
 BROWSED = frozenset({Hit.Type.PAGEVIEW, Hit.Type.SCREEN})
-#: Seconds for which a browser need not ask again whether it may.
-MAX_AGE = 7200
 #: What errors call those whom a limit holds.
 LIMITED = {"address": "address", "key": "public_key"}
 TOO_MANY = "there are too many requests"
@@ -66,7 +64,7 @@ def answered(member: str) -> Callable[[View], Callable[..., HttpResponse]]:
         @wraps(view)
         def answer(request: HttpRequest) -> HttpResponse:
             if request.method == "OPTIONS":
-                return _preflight(request)
+                return origins.preflight(request)
             if request.method != "POST":
                 response = error(405, "method", "only POST may be used here")
                 response.headers["Allow"] = "POST, OPTIONS"
@@ -84,7 +82,7 @@ def answered(member: str) -> Callable[[View], Callable[..., HttpResponse]]:
             except (InvalidHit, TooManyNames, UnknownEventType) as refusal:
                 response = error(_status(refusal), *_parted(refusal))
             response.headers["Cache-Control"] = "private, no-store"
-            return _shared(request, response, prop)
+            return origins.share(request, response, prop)
 
         return answer
 
@@ -140,8 +138,7 @@ def _property(request: HttpRequest, told: dict[str, Any]) -> Known:
         raise Refused(401, "public_key", "there is no property with this key")
     if not prop.row.active:
         raise Refused(403, "public_key", "the property is disabled")
-    origin = request.META.get("HTTP_ORIGIN")
-    if origin and not (_is_own(request, origin) or origin in prop.origins):
+    if not origins.may_write(request, prop):
         raise Refused(403, "Origin", "the property is not written to from there")
     return prop
 
@@ -156,7 +153,7 @@ def _names(request: HttpRequest, told: dict[str, Any], prop: Known, who: wire.To
     origin = request.META.get("HTTP_ORIGIN", "")
     theirs = recording.their_cookie(prop) in request.COOKIES
     # What programs tell of, and other sites' pages of names of theirs, they have the consent for.
-    is_ours = theirs or bool(ident.read(request)) or _is_own(request, origin)
+    is_ours = theirs or bool(ident.read(request)) or origins.is_own(request, origin)
     if (is_ours or (origin and not who.aliases)) and not middleware.has_consent(request):
         return []
     if who.aliases:
@@ -166,37 +163,6 @@ def _names(request: HttpRequest, told: dict[str, Any], prop: Known, who: wire.To
             raise InvalidHit("aliases: one is needed, or a client_id")
         return who.client
     return [*recording.names_of(request, prop), *who.client]
-
-
-def _preflight(request: HttpRequest) -> HttpResponse:
-    response = HttpResponse(status=204)
-    response.headers["Allow"] = "POST, OPTIONS"
-    origin = request.META.get("HTTP_ORIGIN", "")
-    if origin and (_is_own(request, origin) or properties.may_write(origin)):
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Allow-Methods"] = "POST"
-        response.headers["Access-Control-Allow-Headers"] = "Content-Type"
-        response.headers["Access-Control-Max-Age"] = str(MAX_AGE)
-    response.headers["Vary"] = "Origin"
-    return response
-
-
-def _shared(request: HttpRequest, response: HttpResponse, prop: Known | None) -> HttpResponse:
-    """Let the page of an origin that may write read the answer."""
-    origin = request.META.get("HTTP_ORIGIN", "")
-    if origin and prop is not None and origin in prop.origins:
-        response.headers["Access-Control-Allow-Origin"] = origin
-    # Nobody else has said anything of it yet.
-    response.headers["Vary"] = "Origin"
-    return response
-
-
-def _is_own(request: HttpRequest, origin: str) -> bool:
-    if origin == "null":
-        # So a page says it, in a beacon, that tells nobody where one comes from.
-        return request.META.get("HTTP_SEC_FETCH_SITE") == "same-origin"
-    # Without the scheme, which a proxy may have changed.
-    return origin.partition("://")[2] == request.get_host()
 
 
 def _parted(refusal: Exception) -> tuple[str, str]:

@@ -84,6 +84,8 @@ def event(told: dict[str, Any], prop: Known) -> NewHit:
     event_type_id = prop.event_types.get(key)
     if key and event_type_id is None:
         raise UnknownEventType(f"event_public_key: there is no event {key[:100]!r}")
+    if kind == Hit.Type.EVENT and event_type_id is None:
+        raise InvalidHit("event_public_key: is needed for an event")
     is_informational = told.get("is_informational", False)
     if not isinstance(is_informational, bool):
         raise InvalidHit("is_informational: must be true or false")

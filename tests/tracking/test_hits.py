@@ -96,7 +96,7 @@ def test_another_site_of_the_same_property_has_brought_nobody():
     ("fields", "field"),
     [
         ({"type": "visit"}, "type"),
-        ({"type": "event"}, "event_public_key"),
+        ({"type": "event"}, "title"),
         ({"url": "x" * 4001}, "url"),
         ({"referrer": "x" * 4001}, "referrer"),
         ({"transaction_id": "x" * 601}, "transaction_id"),
