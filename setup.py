@@ -32,6 +32,8 @@ API = ["django-ninja>=1.6"]
 ATTRIBUTION = ["ibis-framework[duckdb]>=12.0", "sqlglot"]
 # It takes no newer pandas yet. Its own wheel is built where it is installed.
 SPARK = ["pyspark>=4.0", "pandas<3"]
+# By its C code visitors are put into buckets; the first that has the name of what is called.
+EXPERIMENTS = ["mmh3>=5.0"]
 BOTS = ["crawler-user-agents>=1.40"]
 # A list of domains, made anew every few days.
 DISPOSABLE = ["disposable-email-domains>=0.0.200"]
@@ -67,19 +69,28 @@ setup(
         "attribution": ATTRIBUTION,
         "bots": BOTS,
         "disposable": DISPOSABLE,
+        "experiments": EXPERIMENTS,
         "redis": REDIS,
         "qr": QR,
         "spark": [*ATTRIBUTION, *SPARK],
         "postgres": ["psycopg[binary]>=3.2"],
         "mariadb": ["mysqlclient>=2.2.4"],
-        "demo": [*API, *ATTRIBUTION, *DATABASE_URL, *QR],
-        "benchmarks": [*API, *DATABASE_URL, *REDIS, "gunicorn>=25.1", "pinax-referrals>=4.5"],
+        "demo": [*API, *ATTRIBUTION, *DATABASE_URL, *EXPERIMENTS, *QR],
+        "benchmarks": [
+            *API,
+            *DATABASE_URL,
+            *EXPERIMENTS,
+            *REDIS,
+            "gunicorn>=25.1",
+            "pinax-referrals>=4.5",
+        ],
         "test": [
             *API,
             *ATTRIBUTION,
             *BOTS,
             *DATABASE_URL,
             *DISPOSABLE,
+            *EXPERIMENTS,
             *QR,
             *REDIS,
             "ada-url>=1.15",
@@ -98,6 +109,8 @@ setup(
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.8",
             "schemathesis>=4.32",
+            # Its distributions are what the figures of experiments are held against.
+            "scipy>=1.13",
             "standardwebhooks>=1.0",
         ],
         "docs": ["furo>=2024.8.6", "myst-parser>=4.0", "sphinx>=8.1"],

@@ -6,7 +6,7 @@ Every colour is a class that the page's stylesheet colours by the theme's own va
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from itertools import accumulate
 from typing import NamedTuple
@@ -16,7 +16,18 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
-__all__ = ["Difference", "Series", "daily", "differences", "sparkline", "stacked", "table"]
+__all__ = [
+    "Difference",
+    "Interval",
+    "Series",
+    "daily",
+    "differences",
+    "intervals",
+    "portion",
+    "sparkline",
+    "stacked",
+    "table",
+]
 
 # In the drawing's own units; the page scales it.
 WIDTH = 720
@@ -31,6 +42,7 @@ LABEL_EVERY = 7  # days
 ROW = 46  # a difference: its words, and its bar below them
 BAR = 12
 BAR_WIDTH, BAR_HEIGHT = 160, 12  # of what is stacked
+INSET = 8  # of what lies between two ends, which a point would stick out of
 
 
 class Series(NamedTuple):
@@ -172,6 +184,104 @@ def _difference(row: Difference, highest: int, top: int) -> SafeString:
         bar=top + 28,
         width=width,
         height=BAR,
+    )
+
+
+class Interval(NamedTuple):
+    """Where a figure lies, from somewhere to somewhere, and that in words."""
+
+    name: str
+    low: float
+    middle: float
+    high: float
+    text: str
+    #: "more" or "less", where it may be said to be above zero, or below; else "".
+    tone: str = ""
+
+
+def intervals(
+    rows: Sequence[Interval],
+    *,
+    title: str,
+    said: Callable[[float], str],
+    most: float | None = None,
+) -> SafeString:
+    """Draw a whisker for each interval, all on one scale that holds zero, and a line for that.
+
+    `said` says a number of the scale, which ends at `most` on either side, if that is given: an
+    interval that goes on has no end there. The words above each whisker say the same.
+    """
+    bound = float("inf") if most is None else most
+    left = max(min((each.low for each in rows), default=0), -bound)
+    right = min(max((each.high for each in rows), default=0), bound)
+    left, right = min(left, 0), max(right, 0)
+    width = right - left or 1
+
+    def place(value: float) -> float:
+        inside = min(max(value, left), right)
+        return round(INSET + (inside - left) / width * (WIDTH - 2 * INSET), 2)
+
+    bottom = max(len(rows), 1) * ROW
+    zero = place(0)
+    # Where there is room for it.
+    named: list[tuple[float, str, float]] = [(0, "start", left), (WIDTH, "end", right)]
+    if WIDTH / 5 < zero < WIDTH * 4 / 5:
+        named.append((zero, "middle", 0))
+    return format_html(
+        '<svg class="aff-daily aff-intervals" role="img" focusable="false" '
+        'viewBox="0 0 {width} {height}" aria-label="{title}"><title>{title}</title>'
+        '<line class="aff-axis" x1="{zero}" x2="{zero}" y1="0" y2="{bottom}"/>{rows}{scale}</svg>',
+        width=WIDTH,
+        height=bottom + FOOTER,
+        title=title,
+        zero=zero,
+        bottom=bottom,
+        rows=format_html_join(
+            "", "{}", ([_interval(each, place, bound, y * ROW)] for y, each in enumerate(rows))
+        ),
+        scale=format_html_join(
+            "",
+            '<text class="aff-label" x="{}" y="{}" text-anchor="{}">{}</text>',
+            ((x, bottom + FOOTER - 10, anchor, said(value)) for x, anchor, value in named),
+        ),
+    )
+
+
+def _interval(row: Interval, place: Callable[[float], float], bound: float, top: int) -> SafeString:
+    y = top + 34
+    ends = [place(each) for each in (row.low, row.high) if abs(each) <= bound]
+    return format_html(
+        '<text class="aff-label aff-name" x="0" y="{label}">{name}</text>'
+        '<text class="aff-label aff-name" x="{right}" y="{label}" text-anchor="end">{text}</text>'
+        '<g class="aff-interval{tone}"><path d="M{low} {y}H{high}{ends}"/>{point}</g>',
+        label=top + 22,
+        name=row.name,
+        right=WIDTH,
+        text=row.text,
+        tone=f" aff-interval-{row.tone}" if row.tone else "",
+        low=place(row.low),
+        high=place(row.high),
+        y=y,
+        ends="".join(f"M{x} {y - 5}v10" for x in ends),
+        point=format_html('<circle cx="{}" cy="{}" r="5"/>', place(row.middle), y)
+        if abs(row.middle) <= bound
+        else "",
+    )
+
+
+def portion(part: float, *, title: str) -> SafeString:
+    """Draw a part of a whole, from 0 to 1, as a bar; `title` says it in words."""
+    # However small, it can be seen.
+    width = max(round(part * BAR_WIDTH, 2), 1) if part > 0 else 0
+    return format_html(
+        '<svg class="aff-portion" role="img" focusable="false" width="{0}" height="{1}" '
+        'viewBox="0 0 {0} {1}" aria-label="{2}"><title>{2}</title>'
+        '<rect class="aff-none" width="{0}" height="{1}" rx="1"/>'
+        '<rect class="aff-bar" width="{3}" height="{1}" rx="1"/></svg>',
+        BAR_WIDTH,
+        BAR_HEIGHT,
+        title,
+        width,
     )
 
 

@@ -29,4 +29,6 @@ NAMES = (
     "attribution_peers",
     "attribution_database",
     "attribution_export",
+    "experiments",
+    "experiments_results",
 )

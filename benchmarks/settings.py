@@ -55,6 +55,7 @@ INSTALLED_APPS = [
     "affiliations.referrals",
     "affiliations.tracking",
     "affiliations.attribution",
+    "affiliations.experiments",
     "benchmarks.shop",
 ]
 

@@ -81,6 +81,7 @@ class LinksSettings(Group):
     LINKS_CURRENCY = Setting("USD", a_currency, "affiliations_links.E006")
     LINKS_INACTIVE = Setting("landing", one_of("landing", "gone"), "affiliations_links.E007")
     LINKS_LANDING_HOSTS: Setting[Any] = Setting((), hosts, "affiliations_links.E008")
+    LINKS_LANDING_PAGE: Setting[Any] = Setting(None, a_path_or_none, "affiliations_links.E012")
     REFUND_ALERTS: Setting[Any] = Setting((), addresses, "affiliations_links.E009")
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,11 +14,12 @@ from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.encoding import iri_to_uri
+from django.utils.module_loading import import_string
 
 from .. import ident, middleware, querystring, visits
 from ..remembered import Remembered
 from . import clicks, deeplinks, landing, services
-from .conf import is_host_of, settings
+from .conf import is_host_of, may_lead_to, settings
 from .landing import Page
 from .models import PATH, Link
 
@@ -110,7 +112,8 @@ def lead(request: HttpRequest, route: Route, token: str = "") -> HttpResponse:
     if user is not None and (bought := _bought(user, route.item_id)):
         return _redirect(bought)
     browser = "" if user is not None else ident.ensure(request, needed=True)
-    target = _target(route, query, token, browser or _browser(request, route) or f"u{user.pk}")
+    who = browser or _browser(request, route) or f"u{user.pk}"
+    target = _target(route, query, token, who, None if token else _chosen(request, route))
     try:
         clicks.record(
             request, route, user=user, ident=browser, network_id=network_id, query=query, to=target
@@ -160,14 +163,44 @@ def _is_open(request: HttpRequest, network_id: str) -> bool:
     return is_host_of(visits.referrer_host(request).lower(), settings.LINKS_REFERERS)
 
 
-def _target(route: Route, query: Sequence[tuple[str, str]], token: str, who: str) -> str:
+def _chosen(request: HttpRequest, route: Route) -> Page | None:
+    """Return the page that the site's own hook leads to, None for the link's."""
+    hook = settings.LINKS_LANDING_PAGE
+    if hook is None:
+        return None
+    try:
+        if isinstance(hook, str):
+            hook = import_string(hook)
+        url = hook(request, path=route.path, partner_id=route.partner_id)
+        return _page(url, route.adds) if url else None
+    except Exception:
+        # They came to see a page, and the link has one.
+        logger.exception("AFFILIATE_LINKS_LANDING_PAGE failed for the link %s", route.path)
+        return None
+
+
+@lru_cache(maxsize=256)
+def _page(url: str, adds: str) -> Page:
+    found = landing.normal(url)
+    if not may_lead_to(landing.host(found)):
+        raise ValueError(f"{found:.200} is on none of AFFILIATE_LINKS_LANDING_HOSTS")
+    return Page.of(found, adds)
+
+
+def _target(
+    route: Route,
+    query: Sequence[tuple[str, str]],
+    token: str,
+    who: str,
+    chosen: Page | None = None,
+) -> str:
     if token and (path := deeplinks.path_of(route.path, token)):
         try:
             page = Page.of(landing.on_host(route.landing_page, path), route.adds)
         except ValueError:
             page = route.pages[0]
     else:
-        page = route.pages[landing.choose(route.weights, who)]
+        page = chosen or route.pages[landing.choose(route.weights, who)]
     if not query:
         return page.target()
     return page.target(landing.passed(query, route.passes, settings.LINKS_TRANSACTION_KEYS))

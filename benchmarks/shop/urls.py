@@ -12,6 +12,8 @@ urlpatterns = [
     path("bare/<str:path>", views.bare),
     path("router/", include("affiliations.links.urls")),
     path("attribution/", include("affiliations.tracking.urls")),
+    path("flagship/", include("affiliations.experiments.urls")),
+    path("bare-json/", views.bare_json),
     path("insert/<int:property_id>/<int:identity_id>/", views.insert),
     path("insert-by-sql/<int:property_id>/<int:identity_id>/", views.insert_by_sql),
     path("floor/<int:partner_id>/", views.floor),

@@ -25,6 +25,24 @@ INSERT = (
     f"VALUES ({', '.join(['%s'] * len(COLUMNS))})"
 )
 
+CAMPAIGNS = [
+    {
+        "id": f"{number:020}",
+        "name": f"Campaign {number}",
+        "slug": f"c{number}",
+        "type": "ab",
+        "variationGroupId": f"{number:020}",
+        "variationGroupName": "Gold",
+        "variation": {
+            "id": f"{number:020}",
+            "name": "a",
+            "modifications": {"type": "FLAG", "value": {f"flag{number}": "a"}},
+            "reference": True,
+        },
+    }
+    for number in range(20)
+]
+
 
 def page(request: HttpRequest) -> HttpResponse:
     return HttpResponse(b"ok")
@@ -32,6 +50,13 @@ def page(request: HttpRequest) -> HttpResponse:
 
 async def apage(request: HttpRequest) -> HttpResponse:
     return HttpResponse(b"ok")
+
+
+@csrf_exempt
+def bare_json(request: HttpRequest) -> HttpResponse:
+    """Answer whatever is asked with the same twenty campaigns."""
+    told = json.loads(request.body)
+    return JsonResponse({"visitorId": told["visitorId"], "campaigns": CAMPAIGNS})
 
 
 def bare(request: HttpRequest, path: str) -> HttpResponse:

@@ -122,6 +122,8 @@ EXACT = {
             "all": 6,
         }.items()
     },
+    "experiments": {"campaigns endpoint, 20 campaigns: queries": 0},
+    "experiments_results": {},
     "tracking_collect": {
         f"beacon of a page, {each}: queries": 1
         for each in ("bare INSERT by the ORM", "bare INSERT by SQL", "collected, database")

@@ -11,6 +11,7 @@ import pytest
 from django.apps import apps
 
 from affiliations.attribution import conf as attribution_conf
+from affiliations.experiments import conf as experiments_conf
 from affiliations.links import conf as links_conf
 from affiliations.links.exceptions import NotCompleted
 from affiliations.referrals import conf as referrals_conf
@@ -124,8 +125,27 @@ ATTRIBUTION = App(
     "attribution", attribution_conf.AttributionSettings, ("__init__", "exceptions", "reports")
 )
 
+EXPERIMENTS = App(
+    "experiments",
+    experiments_conf.ExperimentsSettings,
+    (
+        "exceptions",
+        "explaining",
+        "goals",
+        "landing",
+        "models",
+        "publishing",
+        "qa",
+        "results",
+        "showing",
+        "testing",
+    ),
+)
 
-@pytest.fixture(params=[LINKS, REWARDS, REFERRALS, TRACKING, ATTRIBUTION], ids=lambda app: app.name)
+
+@pytest.fixture(
+    params=[LINKS, REWARDS, REFERRALS, TRACKING, ATTRIBUTION, EXPERIMENTS], ids=lambda app: app.name
+)
 def app(request: pytest.FixtureRequest) -> App:
     found: App = request.param
     return found
@@ -203,7 +223,9 @@ def test_every_command_is_in_the_reference_with_its_options(app):
     assert documented_options(app.page) == commands(f"affiliations.{app.name}")
 
 
-PATH = re.compile(r"\baffiliations\.(?:links|rewards|referrals|tracking|attribution)(?:\.\w+)*")
+PATH = re.compile(
+    r"\baffiliations\.(?:links|rewards|referrals|tracking|attribution|experiments)(?:\.\w+)*"
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -15,6 +15,7 @@ WRONG = {
     "AFFILIATE_LINKS_CURRENCY": ["eur", "XXX", None],
     "AFFILIATE_LINKS_INACTIVE": ["404", None],
     "AFFILIATE_LINKS_LANDING_HOSTS": ["a.example", ["*"], [None]],
+    "AFFILIATE_LINKS_LANDING_PAGE": ["nodots", 1],
     "AFFILIATE_REFUND_ALERTS": ["a@b.example", ["nobody"], [None]],
 }
 

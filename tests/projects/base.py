@@ -66,6 +66,7 @@ INSTALLED_APPS = [
     "affiliations.referrals",
     "affiliations.tracking",
     "affiliations.attribution",
+    "affiliations.experiments",
     "tests.shop",
 ]
 

@@ -7,6 +7,7 @@ urlpatterns = [
     path("attribution/", include("affiliations.tracking.urls")),
     path("router/", include("affiliations.links.urls")),
     path("friends/", include("affiliations.referrals.urls")),
+    path("flagship/", include("affiliations.experiments.urls")),
     path("admin/", admin.site.urls),
     path("", include("tests.shop.urls")),
 ]

@@ -18,6 +18,7 @@ from affiliations.outbox import enqueue_test
 from affiliations.rewards import ledger, payouts
 from affiliations.rewards.models import Entry, PartnerGroup, Payout, PayoutDestination, Review
 from tests.core.factories import make_partner
+from tests.experiments.factories import make_assignment, make_campaign, make_exclusion
 from tests.links.factories import make_transaction
 from tests.referrals.factories import make_member
 from tests.rewards.factories import account_of, convert, make_rule
@@ -75,6 +76,9 @@ def rows(settings):
     payouts.make_payouts(currency="EUR")
     make_member(make_member())
     hit(make_property(), "cookie:c")
+    campaign = make_campaign()
+    make_assignment(campaign.groups.get().variations.first())
+    make_exclusion()
     assert all(model.objects.exists() for model in LISTED)
 
 

@@ -183,8 +183,8 @@ def test_no_request_fails_or_leads_off_the_links_own_target(number):
 def test_teeth_a_target_that_the_request_may_name(monkeypatch):
     target = routing._target
 
-    def careless(route, query, token, who):
-        return dict(query).get("next") or target(route, query, token, who)
+    def careless(route, query, *rest):
+        return dict(query).get("next") or target(route, query, *rest)
 
     monkeypatch.setattr(routing, "_target", careless)
     seen = Fuzz().send(1500)

@@ -1,0 +1,1 @@
+"""Experiments: who sees which variation of a campaign, and what comes of it."""
