@@ -17,6 +17,7 @@ from django.db import OperationalError, connection
 from . import seed
 from .attribution_walk import AttributionWalk
 from .earnings_walk import EarningsWalk
+from .experiments_walk import ExperimentsWalk
 from .friends_walk import FriendsWalk
 from .network_walk import NetworkWalk
 from .partner_walk import PartnerWalk
@@ -29,7 +30,15 @@ LIMIT = 60
 TIDY = 5
 PREFIX = "test_affiliations_demo_"
 #: The ways to go, one customer after the other.
-WALKS = (PartnerWalk, NetworkWalk, EarningsWalk, FriendsWalk, TrackingWalk, AttributionWalk)
+WALKS = (
+    PartnerWalk,
+    NetworkWalk,
+    EarningsWalk,
+    FriendsWalk,
+    TrackingWalk,
+    AttributionWalk,
+    ExperimentsWalk,
+)
 
 
 def check() -> int:

@@ -26,7 +26,8 @@ BANNER = """
   6  {url}/admin/             In a private window, as staff: {staff} / {staff} (this demo only).
   7  {url}/admin/affiliations_rewards/  What partners earn, by which rules, and how they are paid.
   8  {url}/admin/affiliations_attribution/attributionreport/?by=channel  By which ways orders came.
-  9  {url}/api/links/docs     For programs: the API of the links.
+  9  {url}/admin/affiliations_experiments/campaign/  Who is shown which button, and what came of it.
+ 10  {url}/api/links/docs     For programs: the API of the links.
 
   A refund's alert, which would be mailed, is printed here.
   Database: {database}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ from django.db import transaction
 
 from affiliations import signing
 from affiliations.conf import settings
+from affiliations.experiments import publishing
+from affiliations.experiments.models import Campaign, Variation, VariationGroup
 from affiliations.links.models import Link
 from affiliations.links.services import generate_link
 from affiliations.models import Partner, Subscription
@@ -130,6 +133,9 @@ FRIENDS: dict[str, Any] = {
 #: Public keys of the shop's property and of its event; staff see them in the admin.
 PROPERTY = django_settings.AFFILIATE_TRACKING_PROPERTY
 PURCHASE = "purchase"
+#: The experiment: what the button of a product says, of which the first was there before.
+EXPERIMENT, FLAG = "order-button", "order-button"
+BUTTONS = ("Order now", "Yes, I want it")
 BILLING = "AFFILIATE_REFERRALS_BILLING_URL"
 #: What the network fills in where a click leads to a link, and the shop where it reports a sale.
 CLICK = "transaction_id={transaction_id}&offer_id={offer_id}&aff_id={aff_id}&aff_sub={aff_sub}"
@@ -154,6 +160,7 @@ def prepare(url: str, *, past: bool = False) -> None:
     prepare_network(url)
     prepare_friends(url)
     prepare_tracking()
+    prepare_experiment()
     earnings.prepare(partner, past=past)
 
 
@@ -172,6 +179,24 @@ def prepare_tracking() -> None:
     if not Property.objects.filter(public_key=PROPERTY).exists():
         prop, _ = Property.objects.issue(name=SHOP, public_key=PROPERTY)
         EventType.objects.create(property=prop, key=PURCHASE, name="Purchase", public_key=PURCHASE)
+
+
+def prepare_experiment() -> None:
+    """Show half of the customers another button."""
+    prop = Property.objects.get(public_key=PROPERTY)
+    if Campaign.objects.filter(property=prop, slug=EXPERIMENT).exists():
+        return
+    campaign = Campaign.objects.create(property=prop, slug=EXPERIMENT, name="Order button")
+    group = VariationGroup.objects.create(campaign=campaign, name="Everybody")
+    for text in BUTTONS:
+        Variation.objects.create(
+            group=group,
+            name=text,
+            allocation=50,
+            is_reference=text == BUTTONS[0],
+            modifications=json.dumps({FLAG: text}),
+        )
+    publishing.start(campaign=campaign)
 
 
 def prepare_partner(url: str) -> Partner:

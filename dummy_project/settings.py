@@ -29,6 +29,7 @@ INSTALLED_APPS = [
     "affiliations.referrals",
     "affiliations.tracking",
     "affiliations.attribution",
+    "affiliations.experiments",
     # Serves the scripts of the page that shows the API of the links.
     "ninja",
     "dummy_project.shop",
@@ -45,6 +46,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     # Below the sessions and the users, both of which it asks.
     "affiliations.middleware.AffiliateMiddleware",
+    # Below the one that hands out the cookie by which a browser sees the same again.
+    "affiliations.experiments.middleware.ExperimentsMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

@@ -15,6 +15,7 @@ urlpatterns = [
     path("api/links/", include("affiliations.links.api_urls")),
     path("friends/", include("affiliations.referrals.urls")),
     path("attribution/", include("affiliations.tracking.urls")),
+    path("flagship/", include("affiliations.experiments.urls")),
     path("partner-site/", include("dummy_project.partner_site.urls")),
     path("network/", include("dummy_project.network.urls")),
     path("billing/", include("dummy_project.billing.urls")),

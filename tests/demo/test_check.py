@@ -14,7 +14,8 @@ from django.db import connection
 from affiliations.links.models import Link
 from affiliations.models import Partner, Subscription
 from affiliations.signals import visitor_identified
-from dummy_project import attribution_walk, check, earnings, earnings_walk, friends_walk
+from dummy_project import attribution_walk, check, earnings, earnings_walk, experiments_walk
+from dummy_project import friends_walk
 from dummy_project import network_walk, seed, walk
 from dummy_project.__main__ import main
 from dummy_project.network.models import Offer
@@ -214,6 +215,29 @@ ATTRIBUTION_BREAKAGES = {
         "✗ by position_based it is {",
     ),
 }
+EXPERIMENTS_BREAKAGES = {
+    "nothing is told": (
+        (
+            "from affiliations.experiments import views\n"
+            "views._shown = lambda *args: '{\"campaigns\": []}'"
+        ),
+        "✗ the client is told {}",
+    ),
+    "nothing is seen": (
+        (
+            "from affiliations.experiments import exposures\n"
+            "exposures.record = lambda *args, **named: 0"
+        ),
+        "✗ nobody has seen it",
+    ),
+    "nothing is written": (
+        (
+            "from affiliations.experiments.acknowledging import Acknowledged\n"
+            "Acknowledged.close = lambda self: None"
+        ),
+        "✗ the screen is not written",
+    ),
+}
 
 
 def test_it_passes_and_shows_its_evidence(python):
@@ -259,6 +283,11 @@ def test_it_passes_and_shows_its_evidence(python):
         "first: paid search 18.00 EUR, affiliate 0.00 EUR, email 0.00 EUR",
         "position based: affiliate 7.20 EUR, paid search 7.20 EUR, email 3.60 EUR",
         "draws “paid search: Last touch 0.00, First touch 2.00, Linear 0.67, Position 0.80”",
+        # Two buttons.
+        "”, and does so again",
+        "campaigns/?sendContextEvent=false → 200, order-button: “",
+        "bucket ",
+        "/results/?goal=event%3Apurchase → 200: “Too early to say”",
         "Everything holds",
     ):
         assert evidence in done.stdout
@@ -298,6 +327,7 @@ def test_it_finds_what_is_broken_at_the_network(python, name):
             ("earnings", EARNINGS_BREAKAGES),
             ("friends", FRIENDS_BREAKAGES),
             ("attribution", ATTRIBUTION_BREAKAGES),
+            ("experiments", EXPERIMENTS_BREAKAGES),
         )
         for name, broken in breakages.items()
     ],
