@@ -30,7 +30,7 @@ myst_heading_anchors = 3
 default_role = "code"
 autodoc_member_order = "bysource"
 # What reports are made with is not needed to describe them.
-autodoc_mock_imports = ["duckdb", "ibis", "mmh3", "numpy", "pyarrow", "sqlglot"]
+autodoc_mock_imports = ["duckdb", "ibis", "mmh3", "numpy", "openfeature", "pyarrow", "sqlglot"]
 exclude_patterns = ["_build"]
 
 html_theme = "furo"

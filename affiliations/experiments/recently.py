@@ -20,13 +20,23 @@ class Recently:
     def __contains__(self, key: Hashable) -> bool:
         return self._until.get(key, 0.0) > time.monotonic()
 
-    def add(self, key: Hashable) -> None:
-        """Remember something; what was remembered longest ago goes first."""
+    def add(self, key: Hashable) -> bool:
+        """Remember something, and tell whether it was new: of several threads for one alone.
+
+        What was remembered longest ago goes first.
+        """
         with self._lock:
+            is_new = key not in self
             self._until.pop(key, None)
             self._until[key] = time.monotonic() + self._seconds
             if len(self._until) > self._size:
                 del self._until[next(iter(self._until))]
+        return is_new
+
+    def discard(self, key: Hashable) -> None:
+        """Forget something, as it has not come about after all."""
+        with self._lock:
+            self._until.pop(key, None)
 
     def clear(self) -> None:
         """Remember nothing."""

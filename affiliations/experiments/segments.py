@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
@@ -19,6 +19,7 @@ from django.db import router, transaction
 
 from ..tracking import hits
 from ..tracking.exceptions import InvalidHit
+from ..tracking.identities import Name
 from ..tracking.models import Hit
 from ..tracking.properties import Known
 from . import collect
@@ -51,19 +52,26 @@ def tell(
         return
     text = json.dumps(context, sort_keys=True)
     key = prop.id, names[0], sha256(text.encode()).digest()
-    if key in _written:
-        return
     fields = collect.segment(context)
-    if not fields["meta"]:
+    if not fields["meta"] or key in _written:
         return
+    if not is_final:
+        _write(prop, names, fields, now)
+        transaction.on_commit(partial(_written.add, key), router.db_for_write(Hit))
+    # Before it is written, as another thread may be told the same meanwhile.
+    elif _written.add(key):
+        try:
+            _write(prop, names, fields, now)
+        except Exception:
+            _written.discard(key)
+            raise
+
+
+def _write(prop: Known, names: Sequence[Name], fields: Mapping[str, Any], now: datetime) -> None:
     try:
         hits.record(prop, names, hits.new_hit(prop, happened_on=now, **fields))
     except InvalidHit as error:
         logger.info("A context could not be written: %s", error)
-    if is_final:
-        _written.add(key)
-    else:
-        transaction.on_commit(partial(_written.add, key), router.db_for_write(Hit))
 
 
 def forget() -> None:
