@@ -12,7 +12,7 @@ from tests.experiments.environment import Environment
 from tests.experiments.factories import make_campaign
 from tests.links.factories import make_link
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 OWN, ONE, OTHER = (f"https://shop.example/{each}" for each in ("own", "one", "other"))
 PAGES = [

@@ -18,7 +18,9 @@ from tests.experiments.environment import Environment
 from tests.experiments.factories import make_campaign, make_exclusion
 from tests.referrals.factories import make_member
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls(__name__)]
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+#: Where it matters what was committed.
+COMMITTED = pytest.mark.django_db(transaction=True)
 
 FLAGS = ("color", "size", "nothing")
 
@@ -119,6 +121,7 @@ def test_unused_it_is_no_query_and_no_cookie(both_clients, env, queries):
     assert not both_clients.cookies
 
 
+@COMMITTED
 def test_it_is_written_once_that_somebody_has_seen_it(client, env, queries):
     all_of(env)
     seen(client)
@@ -195,6 +198,7 @@ def test_panic_a_disabled_property_and_none(client, env, settings):
     assert seen(client)["color"] == "default"
 
 
+@COMMITTED
 @pytest.mark.parametrize("where", ["decide", "record"])
 def test_a_failure_harms_no_page(client, env, monkeypatch, caplog, where):
     all_of(env)
@@ -282,6 +286,7 @@ def test_whether_a_friend_brought_them(client, env):
     assert seen(client)["color"] == "blue"
 
 
+@COMMITTED
 def test_what_nobody_asks_for_is_not_looked_up(client, env, queries):
     all_of(env, targeting=meant(plan="gold"))
     seen(client, "plan=gold")
