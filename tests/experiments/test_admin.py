@@ -779,7 +779,9 @@ class TestVariations:
             ('{"a": 1, "a": 2}', "a must be given once"),
             ('{"b": 1e999}', "b must be a number"),
             ('{"c": NaN}', "NaN is no number"),
-            ("[" * 5000, "is nested too deep"),
+            ('{"e": ' + "[" * 100 + "]" * 100 + "}", "e is nested too deep"),
+            # Some Pythons give up, and others find out that it never ends.
+            ("[" * 5000, "is n"),
             ('{"d": ' + "9" * 5000 + "}", "has too long a number"),
             ("{" + " " * 17000 + "}", "must have at most"),
             ("", "This field is required."),
