@@ -279,13 +279,20 @@ def _text(value: Any) -> str | None:
 
 
 def _whole(value: Any) -> int | None:
-    number = _number(value)
-    return int(value) if number is not None and value == int(value) else None
+    if isinstance(value, float):
+        # Of 10.0 nothing is lost by it.
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _number(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        # A whole number that no float can hold.
+        return None
 
 
 def _structure(value: Any) -> Mapping[str, Any] | Sequence[Any] | None:

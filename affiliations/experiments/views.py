@@ -198,7 +198,7 @@ def campaign(request: HttpRequest, env: str, campaign: str) -> HttpResponse:
     if found.panic:
         return _panicking(asked)
     if not found.choices:
-        return _nothing(prop, asked, campaign)
+        return _nothing(prop, asked, visitor, campaign)
     [choice] = found.choices
     with_all = request.GET.get("exposeAllKeys") == "true"
     content_type = CONTENT_TYPES.get(choice.modification_type)
@@ -213,11 +213,13 @@ def campaign(request: HttpRequest, env: str, campaign: str) -> HttpResponse:
     return _after(response, request, prop, asked, visitor, found.choices)
 
 
-def _nothing(prop: Known, asked: Asked, campaign: str) -> HttpResponse:
-    for each in live.of_property(prop.id).now().campaigns:
+def _nothing(prop: Known, asked: Asked, visitor: Visitor, campaign: str) -> HttpResponse:
+    force = live.of_property(prop.id).now()
+    for each in force.campaigns:
         if campaign in (each.id, each.slug):
-            group_ids = rules.considered(each, asked.context, asked.visitor_id)[1]
-            if any(group.is_meant for group in group_ids):
+            known = deciding.known_of(prop, visitor, asked.context, force, {})
+            groups = rules.considered(each, known, asked.visitor_id)[1]
+            if any(group.is_meant for group in groups):
                 return _message(400, "Visitor untracked")
             return HttpResponse(status=204)
     return _message(

@@ -178,6 +178,14 @@ def test_of_another_type_it_is_the_default_and_an_error(env, client, kind, flag,
     )
 
 
+def test_a_whole_number_that_no_float_can_hold(env, client):
+    number = int("9" * 400)
+    make_campaign(env.prop, groups=[{"variations": variations("long", {"long": number})}])
+    assert details(client, "integer", "long", 1).value == number
+    found = details(client, "float", "long", 0.1)
+    assert (found.value, found.error_code) == (0.1, ErrorCode.TYPE_MISMATCH)
+
+
 def test_an_unknown_flag(client):
     found = details(client, "string", "missing-flag", "uh-oh")
     assert (found.value, found.reason, found.error_code) == (

@@ -163,6 +163,13 @@ def test_one_campaign_that_has_no_share_for_somebody(client, env):
     assert (response.status_code, response.json()) == (400, {"message": "Visitor untracked"})
 
 
+def test_nobody_says_of_themselves_whom_one_campaign_means(client, env):
+    of_anna = [[{"key": "aff_partner", "operator": "EQUALS", "value": "anna"}]]
+    make_campaign(env.prop, slug="anna", groups=[{"variations": WHOLE, "targeting": of_anna}])
+    response = env.decide(client, path="campaigns/anna", context={"aff_partner": "anna"})
+    assert response.status_code == 204
+
+
 def test_one_campaign_as_text(client, env):
     text = [{"name": "T", "allocation": 100, "kind": "HTML", "modifications": {"x": "<b>hi</b>"}}]
     make_campaign(env.prop, slug="text", groups=[{"variations": text}])
