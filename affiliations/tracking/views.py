@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from functools import cache, wraps
-from pathlib import Path
-from typing import Any, cast
+from functools import wraps
+from typing import Any
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 
-from .. import bots, ident, middleware, requestbody
+from .. import bots, ident, middleware, openapidocument, requestbody
 from ..exceptions import AffiliationsError
 from ..requestbody import InvalidFields, UnreadableBody
 from . import customers, hits, limits, origins, properties, recording, wire
@@ -207,16 +205,7 @@ def openapi(request: HttpRequest) -> HttpResponse:
     """Answer with the OpenAPI document of all of this, as it is where it is mounted."""
     if request.method not in ("GET", "HEAD"):
         return _only_get()
-    here = request.path.removesuffix("/openapi.json")
-    document = _document()
-    paths = {f"{here}{path}": operations for path, operations in document["paths"].items()}
-    return JsonResponse({**document, "paths": paths})
-
-
-@cache
-def _document() -> dict[str, Any]:
-    text = Path(__file__).with_name("openapi.json").read_text(encoding="utf-8")
-    return cast(dict[str, Any], json.loads(text))
+    return openapidocument.answered(request, beside=__file__)
 
 
 def _only_get() -> HttpResponse:

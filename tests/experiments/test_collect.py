@@ -8,7 +8,7 @@ from django.core.signals import request_finished
 from django.db import close_old_connections
 from django.utils import timezone
 
-from affiliations.experiments import publishing, views
+from affiliations.experiments import publishing, taking
 from affiliations.experiments.models import Assignment, Variation
 from affiliations.testing import freeze
 from affiliations.tracking.models import Hit, Identity
@@ -186,14 +186,14 @@ def test_a_bad_one_of_a_batch_takes_no_other_along(client, env):
 
 
 def test_one_that_cannot_be_written_takes_no_other_along(client, env, monkeypatch, caplog):
-    record = views.hits.record
+    record = taking.hits.record
 
     def fail(prop, names, hit, **named):
         if hit.title == "bad":
             raise RuntimeError("gone")
         return record(prop, names, hit, **named)
 
-    monkeypatch.setattr(views.hits, "record", fail)
+    monkeypatch.setattr(taking.hits, "record", fail)
     env.collect(client, {**SCREEN, "dl": "bad"}, {**SCREEN, "dl": "good"})
     assert [row.title for row in rows()] == ["good"]
     assert "could not be written" in caplog.text
@@ -322,11 +322,11 @@ def test_again_and_again_changes_nothing(client, env, campaign, queries):
     first = Assignment.objects.get().exposed_on
     with queries(0):
         env.activate(client, "visitor-1", blue)
-    views.exposures.forget()
+    taking.exposures.forget()
     env.activate(client, "visitor-1", blue)
     assert Assignment.objects.get().exposed_on == first
     # One that comes late was seen earlier.
-    views.exposures.forget()
+    taking.exposures.forget()
     env.activate(client, "visitor-1", blue, qt=60_000)
     assert Assignment.objects.get().exposed_on < first - timedelta(seconds=59)
 
@@ -410,7 +410,7 @@ def test_what_was_seen_comes_by_the_collector_too(client, env, campaign):
 def test_the_answer_is_there_before_the_work_is_done(rf, env, campaign):
     body = json.dumps({"cid": env.id, "ds": "APP", **SCREEN})
     request = rf.post("/flagship/collect/", body, content_type="application/json")
-    response = views.universal(request)
+    response = taking.universal(request)
     assert (response.status_code, rows()) == (204, [])
     # As Django's own client has it: the connection is the test's.
     request_finished.disconnect(close_old_connections)

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from django.core.signals import request_finished, request_started
 
-from affiliations.experiments import deciding, live, publishing, views
+from affiliations.experiments import deciding, live, publishing, taking
 from affiliations.experiments.models import Assignment, Variation, VariationGroup
 from affiliations.tracking.models import Hit
 from tests.experiments.environment import Environment
@@ -332,7 +332,7 @@ def test_whoever_does_not_agree_is_not_written_of(start, env, strategy):
 def seen_by_a_slow_server(start, monkeypatch):
     """Return the screens that are written where the first answers come too late, of twenty."""
     slow = iter([0.6, 0.6])
-    body = views.wire.body
+    body = taking.wire.body
 
     def late(request, **options):
         found = body(request, **options)
@@ -341,7 +341,7 @@ def seen_by_a_slow_server(start, monkeypatch):
             time.sleep(next(slow, 0))
         return found
 
-    monkeypatch.setattr(views.wire, "body", late)
+    monkeypatch.setattr(taking.wire, "body", late)
     sdk = start(NEW, API, hit_timeout=200)
     who = sdk.new_visitor("visitor-1")
     for number in range(20):
@@ -358,7 +358,7 @@ def test_a_slow_answer_makes_nothing_twice(start, env, monkeypatch):
 
 
 def test_that_would_notice_what_is_made_twice(start, env, monkeypatch):
-    monkeypatch.setattr(views.collect, "once_of", lambda *args: [])
+    monkeypatch.setattr(taking.collect, "once_of", lambda *args: [])
     assert len(seen_by_a_slow_server(start, monkeypatch)) > 20
 
 

@@ -92,7 +92,7 @@ class Run:
                 usage=whose,
                 deleted_case_id=case.id,
             )
-        if response.status_code == 204:
+        if case.method == "DELETE" and response.status_code == 204:
             self.deleted.add(whose)
         if response.status_code == 201:
             self.made(case, response.json())

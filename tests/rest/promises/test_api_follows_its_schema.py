@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 from django.core.signals import request_finished, request_started
@@ -22,6 +23,7 @@ from schemathesis.openapi.checks import (
 )
 
 from affiliations import access
+from affiliations.experiments import answering, collect
 from affiliations.links import access as links_access
 from affiliations.links import refusals as links_refusals
 from affiliations.links import services
@@ -36,6 +38,7 @@ from affiliations.referrals.models import Program
 from affiliations.restrefusals import Refusals
 from affiliations.tracking import hits, views, wire
 from affiliations.tracking.models import Property
+from tests.experiments.rest import ExperimentsRun
 from tests.links.rest import LinksRun
 from tests.referrals.rest import ReferralsRun
 from tests.tracking.rest import TrackingRun
@@ -44,9 +47,9 @@ pytestmark = pytest.mark.django_db
 
 #: How many cases the long form makes, and how many the short one, unless these take too long.
 CASES = int(os.environ.get("AFFILIATIONS_CASES", "200000"))
-SHORT, SECONDS = 20_000, 30
+SHORT, SECONDS = 20_000, 10
 
-RUNS = (LinksRun, ReferralsRun, TrackingRun)
+RUNS = (ExperimentsRun, LinksRun, ReferralsRun, TrackingRun)
 each_api = pytest.mark.parametrize("kind", RUNS, ids=lambda kind: kind.mount)
 
 
@@ -105,6 +108,8 @@ def with_statuses_of_their_own(monkeypatch):
     monkeypatch.setattr(referrals_refusals, "UNKNOWN", {})
     monkeypatch.setitem(referrals_refusals.STATUSES, UnknownProgram, 410)
     monkeypatch.setattr(views, "_status", lambda refusal: 410)
+    message = answering.message
+    monkeypatch.setattr(answering, "message", lambda status, said: message(410, said))
 
 
 def with_half_a_problem(monkeypatch):
@@ -116,18 +121,23 @@ def with_half_a_problem(monkeypatch):
     monkeypatch.setattr(
         views, "error", lambda status, field, *_: JsonResponse({"field": field}, status=status)
     )
+    monkeypatch.setattr(answering, "message", lambda status, _: JsonResponse({}, status=status))
 
 
 def with_html_for_an_error(monkeypatch):
     for kind in (Refusals, referrals_refusals.ReferralsRefusals):
         monkeypatch.setattr(kind, "problem", lambda self, status, *_: HttpResponse(status=status))
     monkeypatch.setattr(views, "error", lambda status, *_: HttpResponse(status=status))
+    monkeypatch.setattr(answering, "message", lambda status, _: HttpResponse(status=status))
 
 
 def that_fails(monkeypatch):
     monkeypatch.setattr(services, "find_link", lambda path, **_: Link.objects.get(path=path))
     monkeypatch.setattr(programs, "find", lambda pk: Program.objects.get(name=pk))
     monkeypatch.setattr(wire, "created_at", lambda told: hits.happened(told["created_at"]))
+    monkeypatch.setattr(
+        collect, "moment", lambda told, now: now - timedelta(milliseconds=told["qt"])
+    )
 
 
 def that_keeps_what_is_deleted(monkeypatch):
