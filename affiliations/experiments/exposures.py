@@ -17,6 +17,7 @@ from django.db import models, router, transaction
 from ..savepoints import retried
 from ..tracking.identities import Name
 from ..tracking.properties import Known
+from . import live
 from .deciding import Visitor, identity_of
 from .models import Assignment, Variation
 from .recently import Recently
@@ -50,7 +51,8 @@ def record(
     Nobody is written of who has no name. No query for what this process has written within ten
     minutes; else one, four for each variation, and those of finding out who it is. Whoever sees two
     variations of one group is marked as mixed. Without `is_final` it is known for written only once
-    a transaction of the caller's is committed, which may be taken back.
+    a transaction of the caller's is committed, which may be taken back. Where it is another than
+    the visitor's bucket says, decisions look up from then on what somebody has had.
     """
     names = [*visitor.names, *visitor.anonymous_names]
     if not names:
@@ -58,7 +60,16 @@ def record(
     new = [each for each in seen if not is_known(prop, visitor, each.keys)]
     if new:
         using = router.db_for_write(Assignment)
-        retried(lambda: _write(prop, names, new, partner_id, using), using)
+        force, hashed_id = live.of_property(prop.id).now(), visitor.hashed_id or visitor.visitor_id
+        # A client may go by what it has kept itself.
+        has_moved = not all(force.is_bucket_of(each.keys, hashed_id) for each in new)
+
+        def write() -> None:
+            _write(prop, names, new, partner_id, using)
+            if has_moved:
+                live.note_that_it_keeps(prop.id, using)
+
+        retried(write, using)
         for each in new:
             key = prop.id, names[0], each.keys
             if is_final:

@@ -18,7 +18,7 @@ from django.utils import timezone
 from ..remembered import Remembered
 from . import bucketing, rules
 from .models import Campaign, Environment
-from .rules import Choice
+from .rules import Choice, Group, Keys
 from .targeting import PREFIX
 
 __all__ = ["InForce", "Live", "forget", "note_that_it_keeps", "of_property", "stamp_at"]
@@ -45,6 +45,23 @@ class InForce:
             for campaign in self.campaigns
             for group in campaign.groups
             for each, choice in group.choices.items()
+        }
+
+    def is_bucket_of(self, choice: Keys, hashed_id: str) -> bool:
+        """Tell whether a variation is what somebody's bucket says, or is not in force any more."""
+        group = self._groups.get(choice.group)
+        if group is None:
+            return True
+        owner = group.owners[group.bucket(hashed_id)]
+        return isinstance(owner, Choice) and owner.keys == choice
+
+    @cached_property
+    def _groups(self) -> dict[int, Group]:
+        return {
+            choice.keys.group: group
+            for campaign in self.campaigns
+            for group in campaign.groups
+            for choice in group.choices.values()
         }
 
     @cached_property

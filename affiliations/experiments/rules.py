@@ -75,6 +75,10 @@ class Group(NamedTuple):
     #: Whether a bucket has changed hands since the campaign began.
     has_moved: bool
 
+    def bucket(self, hashed_id: str) -> int:
+        """Return into which bucket of it an id puts somebody."""
+        return digest(self.prefix + encoded(hashed_id)) % BUCKETS
+
 
 class Exclusion(NamedTuple):
     """Campaigns of which somebody takes part in one: what they are hashed with, and who does."""
@@ -300,12 +304,12 @@ def considered(
     takes_part = exclusion is None or _takes_part(campaign, exclusion, told, seen_of)
     found = []
     for group in campaign.groups:
+        bucket = group.bucket(hashed_id or visitor_id)
         conditions = [
             [(each, holds(each, known, visitor_id)) for each in listed]
             for listed in group.targeting
         ]
         is_meant = group.test is None or group.test(known, visitor_id)
-        bucket = digest(group.prefix + told) % BUCKETS
         seen = (kept or {}).get(group.id) if is_meant and takes_part else None
         owner = group.owners[bucket] if takes_part else None
         choice = group.choices.get(seen) if seen is not None else owner or None

@@ -7,6 +7,7 @@ from affiliations.experiments import carrying, deciding, publishing
 from affiliations.experiments.exposures import Seen, record
 from affiliations.experiments.hashing import bucket
 from affiliations.experiments.models import Assignment, Variation, VariationGroup
+from affiliations.experiments.models import Environment as Row
 from affiliations.tracking.models import Identity
 from tests.core.factories import make_user
 from tests.experiments.environment import Environment
@@ -55,6 +56,14 @@ def test_an_anonymous_visitor_comes_back(client, env, campaign):
     anna = somebody(campaign, "blue")
     assert {color(client, env, anna) for _ in range(5)} == {"blue"}
     assert not Assignment.objects.exists()
+
+
+def test_a_client_of_its_own_mind_shows_another(client, env, campaign):
+    anna, bert = somebody(campaign, "red"), somebody(campaign, "blue")
+    see(client, env, bert, "blue")
+    assert not Row.objects.get(property=env.prop).keeps
+    see(client, env, anna, "blue")
+    assert (color(client, env, anna), color(client, env, bert)) == ("blue", "blue")
 
 
 def test_shares_change_after_they_saw_it(client, env, campaign):
