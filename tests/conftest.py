@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from inspect import iscoroutinefunction
 from shutil import which
 from typing import Any
@@ -8,11 +9,12 @@ import hypothesis
 import pytest
 from asgiref.sync import SyncToAsync, async_to_sync
 from django.conf import settings as django_settings
-from django.db import connections
-from django.test import AsyncClient, Client
+from django.db import connections, transaction
+from django.test import AsyncClient, Client, TransactionTestCase
 from playwright.sync_api import sync_playwright
 
 from affiliations import tasks
+from affiliations.rewards import protection
 from affiliations.rewards import receivers as rewards
 
 # An example that is slow once, on a busy machine, is no failure.
@@ -95,6 +97,53 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     yield
     # Async tests reach the database from asgiref's thread, whose connection only it can close.
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def emptied_by_rows() -> Iterator[None]:
+    """Empty after a test that commits those tables that have rows.
+
+    Django empties all of them, and makes permissions and content types anew, which takes longer
+    than most tests do.
+    """
+
+    def teardown(self: TransactionTestCase) -> None:
+        for name in self._databases_names(include_mirrors=False):
+            empty(connections[name])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", teardown)
+        yield
+
+
+#: What is the same before each test.
+KEPT = ("auth_permission", "django_content_type")
+
+
+def empty(connection: Any) -> None:
+    """Delete all rows of a database but for those that were there before any test."""
+    tables = sorted({*connection.introspection.django_table_names(only_existing=True)} - {*KEPT})
+    quoted = connection.ops.quote_name
+    each = (
+        f"SELECT {number} FROM (SELECT 1 FROM {quoted(name)} LIMIT 1) AS found"
+        for number, name in enumerate(tables)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(each))
+        full = {tables[number] for (number,) in cursor.fetchall()}
+    ledger = full & {*protection.TABLES}
+    with (
+        protection.lifted(connection) if ledger else nullcontext(),
+        connection.constraint_checks_disabled(),
+        transaction.atomic(using=connection.alias),
+        connection.cursor() as cursor,
+    ):
+        if ledger and connection.vendor == "postgresql":
+            # There it is not deleted from, whoever asks.
+            cursor.execute(f"TRUNCATE {', '.join(map(quoted, ledger))} CASCADE")
+            full -= ledger
+        for name in full:
+            cursor.execute(f"DELETE FROM {quoted(name)}")
 
 
 @pytest.fixture(params=[SyncClient, BlockingAsyncClient], ids=["sync", "async"])
