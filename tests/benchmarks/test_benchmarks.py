@@ -14,6 +14,8 @@ from benchmarks import NAMES, report, runner
 from benchmarks.redis import is_there
 from benchmarks.runner import Fact, Race, Row, Variant
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -293,6 +293,7 @@ def test_it_passes_and_shows_its_evidence(python):
         assert evidence in done.stdout
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", BREAKAGES)
 def test_it_finds_what_is_broken(python, name):
     breakage, reason = BREAKAGES[name]
@@ -305,6 +306,7 @@ def test_it_finds_what_is_broken(python, name):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", NETWORK_BREAKAGES)
 def test_it_finds_what_is_broken_at_the_network(python, name):
     breakage, *reasons = NETWORK_BREAKAGES[name]
@@ -319,6 +321,7 @@ def test_it_finds_what_is_broken_at_the_network(python, name):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("walk", "breakage", "reason"),
     [

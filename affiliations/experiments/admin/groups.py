@@ -154,6 +154,10 @@ class VariationFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
             raise ValidationError(_("Only one variation can be the reference."), code="invalid")
 
 
+#: Variations of a group that a page has: more than there are buckets, for the retired ones.
+MOST = 250
+
+
 class VariationInline(admin.StackedInline):  # type: ignore[type-arg]
     model = Variation
     form = VariationForm
@@ -172,6 +176,12 @@ class VariationInline(admin.StackedInline):  # type: ignore[type-arg]
 
     def get_extra(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> int:
         return 2 if obj is None else 1
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        """Return the formset; whatever number a form claims to have, a page has no more of them."""
+        formset = super().get_formset(request, obj, **kwargs)
+        formset.absolute_max = MOST
+        return formset
 
     @admin.display(description=gettext_lazy("What it sets"))
     def preview(self, variation: Variation) -> Any:
