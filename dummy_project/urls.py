@@ -13,6 +13,7 @@ urlpatterns = [
     path("", include("dummy_project.shop.urls")),
     path("router/", include("affiliations.links.urls")),
     path("api/links/", include("affiliations.links.api_urls")),
+    path("api/experiments/", include("affiliations.experiments.api_urls")),
     path("friends/", include("affiliations.referrals.urls")),
     path("attribution/", include("affiliations.tracking.urls")),
     path("flagship/", include("affiliations.experiments.urls")),

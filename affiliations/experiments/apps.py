@@ -15,6 +15,8 @@ class ExperimentsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
     #: By it a browser sees the same variation again.
     needs_ident = True
+    #: What API keys may be let do here.
+    api_scopes = {"experiments:read": _("read what came of the campaigns")}
 
     def ready(self) -> None:
         """Connect checks and receivers; never raises for a wrong setting."""

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from ..exceptions import AffiliationsError
 
-__all__ = ["InvalidCampaign", "InvalidModifications", "InvalidResults", "InvalidTargeting"]
+__all__ = [
+    "InvalidCampaign",
+    "InvalidModifications",
+    "InvalidResults",
+    "InvalidTargeting",
+    "UnknownCampaign",
+]
 
 
 class InvalidCampaign(AffiliationsError, ValueError):
@@ -29,3 +35,9 @@ class InvalidTargeting(AffiliationsError, ValueError):
     """Targeting is no list of lists of conditions; the message says where."""
 
     code = "invalid-targeting"
+
+
+class UnknownCampaign(AffiliationsError, LookupError):
+    """There is no such campaign, or none of the caller's."""
+
+    code = "unknown-campaign"

@@ -23,7 +23,11 @@ from schemathesis.openapi.checks import (
 )
 
 from affiliations import access
-from affiliations.experiments import answering, collect
+from affiliations.experiments import access as experiments_access
+from affiliations.experiments import answering, api, collect
+from affiliations.experiments import refusals as experiments_refusals
+from affiliations.experiments.exceptions import UnknownCampaign
+from affiliations.experiments.models import Campaign
 from affiliations.links import access as links_access
 from affiliations.links import refusals as links_refusals
 from affiliations.links import services
@@ -38,7 +42,7 @@ from affiliations.referrals.models import Program
 from affiliations.restrefusals import Refusals
 from affiliations.tracking import hits, views, wire
 from affiliations.tracking.models import Property
-from tests.experiments.rest import ExperimentsRun
+from tests.experiments.rest import ExperimentsRun, ResultsRun
 from tests.links.rest import LinksRun
 from tests.referrals.rest import ReferralsRun
 from tests.tracking.rest import TrackingRun
@@ -49,7 +53,7 @@ pytestmark = pytest.mark.django_db
 CASES = int(os.environ.get("AFFILIATIONS_CASES", "200000"))
 SHORT, SECONDS = 20_000, 10
 
-RUNS = (ExperimentsRun, LinksRun, ReferralsRun, TrackingRun)
+RUNS = (ExperimentsRun, ResultsRun, LinksRun, ReferralsRun, TrackingRun)
 each_api = pytest.mark.parametrize("kind", RUNS, ids=lambda kind: kind.mount)
 
 
@@ -94,7 +98,12 @@ def test_every_answer_is_as_the_document_says(kind, number, seconds, capsys):
 
 def open_to_everybody(monkeypatch):
     caller = access.caller
-    reading = (links_access.READ, referrals_access.READ)
+    reading = (
+        links_access.READ,
+        referrals_access.READ,
+        experiments_access.LIST,
+        experiments_access.READ,
+    )
 
     def let_in(request, right):
         return access.Caller(None, "x") if right in reading else caller(request, right)
@@ -105,6 +114,7 @@ def open_to_everybody(monkeypatch):
 
 def with_statuses_of_their_own(monkeypatch):
     monkeypatch.setitem(links_refusals.STATUSES, UnknownLink, 410)
+    monkeypatch.setitem(experiments_refusals.STATUSES, UnknownCampaign, 410)
     monkeypatch.setattr(referrals_refusals, "UNKNOWN", {})
     monkeypatch.setitem(referrals_refusals.STATUSES, UnknownProgram, 410)
     monkeypatch.setattr(views, "_status", lambda refusal: 410)
@@ -134,6 +144,7 @@ def with_html_for_an_error(monkeypatch):
 def that_fails(monkeypatch):
     monkeypatch.setattr(services, "find_link", lambda path, **_: Link.objects.get(path=path))
     monkeypatch.setattr(programs, "find", lambda pk: Program.objects.get(name=pk))
+    monkeypatch.setattr(api, "_campaign", lambda text: Campaign.objects.get(slug=text))
     monkeypatch.setattr(wire, "created_at", lambda told: hits.happened(told["created_at"]))
     monkeypatch.setattr(
         collect, "moment", lambda told, now: now - timedelta(milliseconds=told["qt"])
