@@ -39,7 +39,7 @@ MARGIN = 66  # where the numbers of the scale stand
 STEP = 4  # a sparkline's column, and the gap after it
 SPARK_HEIGHT = 24
 LABEL_EVERY = 7  # days
-ROW = 46  # a difference: its words, and its bar below them
+ROW, WORDS = 46, 26  # a difference: its words, and its bar below them
 BAR = 12
 BAR_WIDTH, BAR_HEIGHT = 160, 12  # of what is stacked
 INSET = 8  # of what lies between two ends, which a point would stick out of
@@ -230,12 +230,16 @@ def intervals(
     return format_html(
         '<svg class="aff-daily aff-intervals" role="img" focusable="false" '
         'viewBox="0 0 {width} {height}" aria-label="{title}"><title>{title}</title>'
-        '<line class="aff-axis" x1="{zero}" x2="{zero}" y1="0" y2="{bottom}"/>{rows}{scale}</svg>',
+        "{zeros}{rows}{scale}</svg>",
         width=WIDTH,
         height=bottom + FOOTER,
         title=title,
-        zero=zero,
-        bottom=bottom,
+        # In pieces, as it would cross the words.
+        zeros=format_html_join(
+            "",
+            '<line class="aff-axis" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>',
+            ((zero, y + WORDS, y + ROW) for y in range(0, bottom, ROW)),
+        ),
         rows=format_html_join(
             "", "{}", ([_interval(each, place, bound, y * ROW)] for y, each in enumerate(rows))
         ),

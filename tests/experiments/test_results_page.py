@@ -355,6 +355,15 @@ def test_an_interval_lies_where_its_numbers_do():
     assert re.findall(r">([+-]\d+%)<", text) == ["-50%", "+150%", "+0%"]
 
 
+def test_the_line_of_zero_crosses_no_words():
+    text = drawn(("a", -0.5, 0.5, 1.5, ""), ("b", -0.5, 0.5, 1.5, ""))
+    zeros = re.findall(r'class="aff-axis" x1="[0-9.]+" x2="[0-9.]+" y1="(\d+)" y2="(\d+)"', text)
+    words = [int(y) for y in re.findall(r'aff-name" x="0" y="(\d+)"', text)]
+    assert (len(zeros), len(words)) == (2, 2)
+    for top, bottom in zeros:
+        assert not any(int(top) < y < int(bottom) for y in words)
+
+
 def test_a_scale_holds_zero_on_either_side():
     assert 'x1="8.0" x2="8.0"' in drawn(("a", 0.5, 0.75, 1.0, ""))
     assert 'x1="712.0" x2="712.0"' in drawn(("a", -1.0, -0.75, -0.5, ""))
