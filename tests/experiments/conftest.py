@@ -4,6 +4,7 @@ import pytest
 
 from affiliations import remembered
 from affiliations.experiments import exposures, live, segments
+from affiliations.tracking import properties
 
 
 @pytest.fixture(autouse=True)
@@ -18,4 +19,7 @@ def nothing_is_remembered():
 def queries(django_assert_num_queries, monkeypatch):
     """Count queries; and have a slow machine know still what it has just asked."""
     monkeypatch.setattr(remembered, "LIFETIME", 3600.0)
+    # What was asked before is known for a second only, which may end at any time.
+    live.forget()
+    properties.forget()
     return django_assert_num_queries

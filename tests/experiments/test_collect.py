@@ -317,17 +317,18 @@ def test_one_that_was_seen(client, env, campaign):
 
 
 def test_again_and_again_changes_nothing(client, env, campaign, queries):
-    blue = Variation.objects.select_related("group").get(name="Blue")
-    env.activate(client, "visitor-1", blue)
+    name = {"red": "Original", "blue": "Blue"}[env.flags(client, "visitor-1")["color"]]
+    theirs = Variation.objects.select_related("group").get(name=name)
+    env.activate(client, "visitor-1", theirs)
     first = Assignment.objects.get().exposed_on
     with queries(0):
-        env.activate(client, "visitor-1", blue)
+        env.activate(client, "visitor-1", theirs)
     taking.exposures.forget()
-    env.activate(client, "visitor-1", blue)
+    env.activate(client, "visitor-1", theirs)
     assert Assignment.objects.get().exposed_on == first
     # One that comes late was seen earlier.
     taking.exposures.forget()
-    env.activate(client, "visitor-1", blue, qt=60_000)
+    env.activate(client, "visitor-1", theirs, qt=60_000)
     assert Assignment.objects.get().exposed_on < first - timedelta(seconds=59)
 
 
