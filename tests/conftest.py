@@ -33,14 +33,16 @@ FLAGS = (
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return 2 processes for the whole suite, and none beside the first for a part of it.
+    """Return processes for the whole suite, and none beside the first for a part of it.
 
-    Whoever asks for a part waits for it, and with `-s` looks on. `-n 2` shares out anything.
+    One more than there are cores, as they wait for servers and each other: two or three, for a
+    server has only so many connections. Whoever asks for a part waits for it, and with `-s` looks
+    on. `-n 2` shares out anything.
     """
     asked = config.getoption
     whole = config.args_source is config.ArgsSource.TESTPATHS and "not long" in asked("markexpr")
     part = asked("keyword") or asked("lf", False) or asked("capture") == "no"
-    return 2 if whole and not part else 0
+    return min((os.cpu_count() or 1) + 1, 3) if whole and not part else 0
 
 
 class SyncClient(Client):

@@ -1,11 +1,14 @@
 """Many threads at once: what happened once is recorded once, and what never happened is not."""
 
+import fcntl
+import tempfile
 import threading
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
@@ -24,6 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 # On SQLite each writer waits for its turn, so that more of them only take longer.
 FIFTY = 8 if connection.vendor == "sqlite" else 50
 PARTNERS = 2
+RACE = Path(tempfile.gettempdir()) / "affiliations-race.lock"
 
 
 def at_once(number, work):
@@ -38,7 +42,9 @@ def at_once(number, work):
         finally:
             connections.close_all()
 
-    with ThreadPoolExecutor(number) as pool:
+    # A server has a hundred connections, say: of several processes of tests one races at a time.
+    with RACE.open("w") as race, ThreadPoolExecutor(number) as pool:
+        fcntl.flock(race, fcntl.LOCK_EX)
         return [each.result() for each in [pool.submit(run) for _ in range(number)]]
 
 
