@@ -4,6 +4,7 @@ Not named as a test: under the settings of the other tests there is no such user
 """
 
 import json
+from datetime import timedelta
 from io import StringIO
 from uuid import UUID
 
@@ -12,15 +13,24 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connection
+from django.utils import timezone
 
+from affiliations.experiments.explaining import explain
+from affiliations.experiments.models import Assignment, Variation
+from affiliations.experiments.results import results
 from affiliations.links.models import Link, Transaction
 from affiliations.links.services import complete, refund
-from affiliations.models import Conversion, Visitor
+from affiliations.models import ApiKey, Conversion, Visitor
 from affiliations.privacy import export_user, forget_user
 from affiliations.testing import assert_converted, refer
+from affiliations.tracking.models import Hit
 from tests.core.factories import make_partner, make_visitor
+from tests.experiments.environment import Environment
+from tests.experiments.factories import make_campaign
+from tests.experiments.worlds import DAY, saw
 from tests.links.factories import Program, click, make_key, make_link, make_transaction
 from tests.shop.models import Order
+from tests.tracking.factories import make_property, say
 
 pytestmark = pytest.mark.django_db
 
@@ -114,6 +124,50 @@ def test_the_api_knows_these_users_and_local_time(client):
         assert program.post("complete", **paid, user_id=unknown).status_code == 422
     assert program.post("complete", **paid, user_id=str(user.pk)).status_code == 200
     assert Transaction.objects.get().user == user
+
+
+def test_what_an_experiment_has_led_to(client):
+    shop = make_property()
+    campaign = make_campaign(shop, slug="checkout")
+    user = get_user_model().objects.create_user("ada@example.com")
+    make_visitor(make_partner({"Order placed": ""}), user=user)
+    say(shop, f"user:{user.pk}")
+    blue = Variation.objects.select_related("group__campaign").get(name="Blue")
+    saw(blue, f"user:{user.pk}", 0, exposed_on=timezone.now() - timedelta(hours=1))
+    Order.objects.create(number="A-1", user=user, total=1)
+    # Of somebody else.
+    Order.objects.create(number="A-2", user=get_user_model().objects.create_user("b"), total=1)
+    since = timezone.now() - timedelta(days=1)
+    [group] = results(campaign, "trigger:Order placed", since=since, days=1).groups
+    assert [(each.visitors, each.rates.conversions) for each in group.variations] == [
+        (0, 0),
+        (1, 1),
+    ]
+    _, key = ApiKey.objects.issue(name="x", scopes=["experiments:read"])
+    query = {"goal": "trigger:Order placed", "since": "2026-01-01T00:00:00+01:00"}
+    address = "/api/experiments/campaigns/checkout/results"
+    answer = client.get(address, query, headers={"authorization": f"Bearer {key}"}).json()
+    assert answer["groups"][0]["variations"][1]["conversion"]["conversions"] == 1
+    assert answer["since"] == "2025-12-31T23:00:00Z"
+
+
+def test_what_flagships_clients_are_told_and_tell(client):
+    env = Environment()
+    now = timezone.now()
+    campaign = make_campaign(env.prop, starts_on=now - timedelta(hours=1), ends_on=now + DAY)
+    color = env.flags(client, "ada")["color"]
+    shown = Variation.objects.select_related("group").get(
+        name={"red": "Original"}.get(color, "Blue")
+    )
+    env.activate(client, "ada", shown, qt=5000)
+    env.collect(client, {"t": "SCREENVIEW", "dl": "home", "vid": "ada", "qt": 5000})
+    seen, hit = Assignment.objects.get(), Hit.objects.get(type="screen")
+    assert now - DAY < seen.exposed_on < timezone.now() - timedelta(seconds=4)
+    assert now - DAY < hit.happened_on < timezone.now() - timedelta(seconds=4)
+    assert explain("ada", campaign).sees.variation_id == shown.uid
+    stamp = client.get(f"/flagship/{env.id}/bucketing.json")["Last-Modified"]
+    headers = {"if-modified-since": stamp}
+    assert client.get(f"/flagship/{env.id}/bucketing.json", headers=headers).status_code == 304
 
 
 def test_nobody_is_staff_where_the_users_know_none(client):
