@@ -1,3 +1,4 @@
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -43,6 +44,23 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     whole = config.args_source is config.ArgsSource.TESTPATHS and "not long" in asked("markexpr")
     part = asked("keyword") or asked("lf", False) or asked("capture") == "no"
     return min((os.cpu_count() or 1) + 1, 3) if whole and not part else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the broken variants, which show what the tests can find, and nothing of a database."""
+    for item in items:
+        if "teeth" in item.name:
+            item.add_marker("teeth")
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage among what the tests make, not among all that was there before.
+
+    By then there are millions of objects, of which none will go: a fifth of the time went there.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 class SyncClient(Client):

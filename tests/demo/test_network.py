@@ -16,6 +16,8 @@ from dummy_project.settings import AFFILIATE_CALLBACK_TOKENS
 
 from .conftest import ROOT
 
+pytestmark = pytest.mark.once
+
 TOKEN = next(iter(AFFILIATE_CALLBACK_TOKENS.values()))
 NOBODY = "10" + 28 * "0"
 SERVE = """

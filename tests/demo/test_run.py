@@ -9,6 +9,8 @@ import requests
 
 from .conftest import free_port
 
+pytestmark = pytest.mark.once
+
 TOLD = "SELECT callback_url FROM affiliations_subscription WHERE callback_url <> ''"
 
 

@@ -27,6 +27,7 @@ BEN = "ben@example.com"
 PASSWORD = "a password of nobody's"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("sessions", ["db", "signed_cookies"])
 def test_who_signs_up_through_allauth(sessions):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0"]

@@ -136,12 +136,16 @@ class Run:
             # The document leaves nothing that it does not allow, or nearly.
             assert mode is GenerationMode.NEGATIVE, operation.label
 
+    def has_done(self, label: str) -> bool:
+        """Tell whether an operation did what it is there for."""
+        return any((label, status) in self.seen for status in (200, 201, 204))
+
     def send(self, number: int, seconds: float = float("inf")) -> None:
-        """Send so many cases, or as many as there is time for."""
+        """Send so many cases, or as many as there is time for once each operation did its work."""
         end = time.monotonic() + seconds
         turns = list(product(self.operations.values(), GenerationMode))
         while self.seen.total() < number:
             for operation, mode in turns:
                 self.batch(operation, mode)
-            if time.monotonic() > end:
+            if time.monotonic() > end and all(map(self.has_done, self.operations)):
                 return

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 START = datetime(2026, 1, 27, 12, tzinfo=UTC)
 SINCE = START + timedelta(days=20)
 #: Worlds that are lived through always, and in the long lane.
-SHORT, REST = 5, range(5, 25)
+SHORT, REST = 3, range(3, 25)
 LONG = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 
