@@ -47,13 +47,13 @@ class InForce:
             for each, choice in group.choices.items()
         }
 
-    def is_bucket_of(self, choice: Keys, hashed_id: str) -> bool:
+    def is_bucket_of(self, keys: Keys, hashed_id: str) -> bool:
         """Tell whether a variation is what somebody's bucket says, or is not in force any more."""
-        group = self._groups.get(choice.group)
+        group = self._groups.get(keys.group)
         if group is None:
             return True
         owner = group.owners[group.bucket(hashed_id)]
-        return isinstance(owner, Choice) and owner.keys == choice
+        return isinstance(owner, Choice) and owner.keys == keys
 
     @cached_property
     def _groups(self) -> dict[int, Group]:

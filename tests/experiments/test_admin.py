@@ -855,6 +855,15 @@ class TestVariations:
         assert response.status_code == 403
         assert Variation.objects.filter(name="Green").exists()
 
+    def test_a_form_has_no_more_than_a_page_can_have(self, admin_client):
+        url = address("variationgroup_change", make_campaign().groups.get().pk)
+        sent = Filled(admin_client.get(url).content.decode()).sent
+        answer = admin_client.post(url, {**sent, "variations-TOTAL_FORMS": "99999"})
+        [shown] = answer.context["inline_admin_formsets"]
+        assert len(shown.formset.forms) == groups_admin.MOST
+        assert "Please submit at most" in answer.content.decode()
+        assert Variation.objects.count() == 2
+
     @pytest.mark.parametrize("junk", JUNK)
     def test_junk_is_answered(self, admin_client, junk):
         campaign = make_campaign()
