@@ -33,7 +33,7 @@ class Run:
     mount: str
     #: Values of the last parameter of an address that make it another one, with its own answers.
     elsewhere: frozenset[str] = frozenset()
-    #: Members of bodies in which their fields are.
+    #: Members of bodies in which their fields are, or lists of such.
     wrapped: tuple[str, ...] = ()
     #: Whether anything can be deleted.
     deletes = True
@@ -102,7 +102,8 @@ class Run:
         planted = self.planted()
         body = case.body if isinstance(case.body, dict) else {}
         inside = [body[name] for name in self.wrapped if name in body]
-        for holder in (body, *inside, case.query, case.path_parameters):
+        listed = [each for found in inside if isinstance(found, list) for each in found]
+        for holder in (body, *inside, *listed, case.query, case.path_parameters):
             for name in list(holder) if isinstance(holder, dict) else ():
                 value = planted.get(name)
                 if value is not None and self.random.random() < 0.5:
